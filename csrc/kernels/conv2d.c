@@ -1,0 +1,159 @@
+/* conv2d.c: the general convolution; the first layer of every network, and the full twin of V1.
+ *
+ *   y[oy][ox][g n] = f(bias[g][n] + sum_{ky,kx,k} x[oy sh + ky dh - pt][ox sw + kx dw - pl][g k] w[g][ky][kx][k][n])
+ *
+ * Any window, stride, dilation, padding and groups. x is blocked, or planar (in[0].lanes is 1: the network's own
+ * input, read as it came). constant: 0 weights, per group in panels [n / WIDTH][kh kw k][WIDTH], zero filled; 1 bias,
+ * filled likewise. workspace: a row of one panel, if there are groups. One task is one output row.
+ */
+#define MN_CONV_PANELS 2
+
+/* What the tiles of one output row have in common. */
+typedef struct {
+    const mn_step *s;
+    const float *x, *w, *bias;
+    float *const *y;                            /* where panel j of output column 0 goes */
+    ptrdiff_t stride;                           /* floats from one output column to the next */
+    ptrdiff_t iy, ky0, ky1;                     /* input row of the top tap; rows of the window that are real */
+    ptrdiff_t first, depth, panel;              /* first input channel, how many; floats of a panel */
+    mn_clamp clamp;
+} mn_conv_row;
+
+/* The part of a geometry that is worth compiling for: a constant for the stem, run time values otherwise. */
+typedef struct {
+    ptrdiff_t kw, sw, dw, depth, lanes;
+} mn_conv_shape;
+
+/* `count` neighbouring outputs x `panels` panels, from output column ox on. Columns are checked if `edge`. */
+MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, const int ending, const mn_conv_shape k,
+                            const mn_conv_row *c, ptrdiff_t ox)
+{
+    const mn_extent *in = &c->s->in[0];
+    const ptrdiff_t plane = in->h * in->w * k.lanes, ix = ox * k.sw - c->s->pl;
+    vf sum[MN_ROWS][MN_CONV_PANELS];
+    MN_UNROLL for (int i = 0; i < count; i++)
+        MN_UNROLL for (int j = 0; j < panels; j++) sum[i][j] = mn_load(c->bias + j * MN_WIDTH);
+    for (ptrdiff_t ky = c->ky0; ky < c->ky1; ky++) {
+        const float *row = c->x + ((c->iy + ky * c->s->dh) * in->w + ix) * k.lanes + c->first / k.lanes * plane;
+        const float *weight = c->w + ky * k.kw * k.depth * MN_WIDTH;
+        MN_ROLLED for (ptrdiff_t kx = 0; kx < k.kw; kx++) {
+            const float *tap = row + kx * k.dw * k.lanes;
+            ptrdiff_t lane = c->first % k.lanes;
+            if (edge && (ix + kx * k.dw < 0 || ix + kx * k.dw >= in->w)) {
+                weight += k.depth * MN_WIDTH;
+                continue;
+            }
+            MN_ROLLED for (ptrdiff_t d = 0; d < k.depth; d++, weight += MN_WIDTH) {
+                vf wd[MN_CONV_PANELS];
+                MN_UNROLL for (int j = 0; j < panels; j++) wd[j] = mn_load(weight + j * c->panel);
+                MN_UNROLL for (int i = 0; i < count; i++) {
+                    const vf value = mn_set(tap[lane + i * k.sw * k.lanes]);
+                    MN_UNROLL for (int j = 0; j < panels; j++) sum[i][j] = mn_fma(value, wd[j], sum[i][j]);
+                }
+                if (++lane == k.lanes) lane = 0, tap += plane;
+            }
+        }
+    }
+    MN_UNROLL for (int i = 0; i < count; i++)
+        MN_UNROLL for (int j = 0; j < panels; j++)
+            mn_store(c->y[j] + (ox + i) * c->stride, mn_end(ending, c->clamp, sum[i][j]));
+}
+
+/* First and one past the last output column whose window lies inside the input. */
+MN_INLINE void mn_inside(const mn_step *s, ptrdiff_t *first, ptrdiff_t *last)
+{
+    const ptrdiff_t reach = s->in[0].w - 1 + s->pl - (s->kw - 1) * s->dw;    /* of the leftmost tap */
+    *first = mn_least(mn_ceil_div(s->pl, s->sw), s->out.w);
+    *last = mn_most(*first, reach < 0 ? 0 : mn_least(reach / s->sw + 1, s->out.w));
+}
+
+#define MN_CONV_CASE(N, P, E) case N: mn_conv_tile(N, P, 0, E, k, c, ox); break;
+#define MN_CONV_CASES_4(P, E) MN_CONV_CASE(1, P, E) MN_CONV_CASE(2, P, E) MN_CONV_CASE(3, P, E) MN_CONV_CASE(4, P, E)
+#define MN_CONV_CASES_6(P, E) MN_CONV_CASES_4(P, E) MN_CONV_CASE(5, P, E) MN_CONV_CASE(6, P, E)
+#define MN_CONV_CASES_7(P, E) MN_CONV_CASES_6(P, E) MN_CONV_CASE(7, P, E)
+
+/* All columns of one output row by P panels: those at the edges one by one, the others dealt out evenly. */
+#define MN_CONV_FUNCTION(NAME, P, E, SHAPE)                                                                        \
+    static MN_NOINLINE void NAME(const mn_conv_row *c)                                                             \
+    {                                                                                                              \
+        const mn_conv_shape k = SHAPE;                                                                             \
+        ptrdiff_t first, last, ox = 0;                                                                             \
+        mn_inside(c->s, &first, &last);                                                                            \
+        const ptrdiff_t tiles = mn_ceil_div(last - first, MN_ROWS);                                                \
+        for (; ox < first; ox++) mn_conv_tile(1, P, 1, E, k, c, ox);                                               \
+        for (ptrdiff_t t = 0; t < tiles; t++) {                                                                    \
+            const ptrdiff_t count = (last - first) / tiles + (t < (last - first) % tiles);                         \
+            switch (count) { MN_CONV_CASES(P, E) default: break; }                                                 \
+            ox += count;                                                                                           \
+        }                                                                                                          \
+        for (; ox < c->s->out.w; ox++) mn_conv_tile(1, P, 1, E, k, c, ox);                                         \
+    }
+
+#define MN_CONV_ANY {c->s->kw, c->s->sw, c->s->dw, c->depth, c->s->in[0].lanes}
+#define MN_CONV_STEM {3, 2, 1, 3, 1}            /* 3x3, stride 2, on a planar picture of three channels */
+
+MN_CONV_FUNCTION(mn_conv_1, 1, MN_CLAMP, MN_CONV_ANY)
+MN_CONV_FUNCTION(mn_conv_2, 2, MN_CLAMP, MN_CONV_ANY)
+MN_CONV_FUNCTION(mn_conv_1_swish, 1, MN_SWISH, MN_CONV_ANY)
+MN_CONV_FUNCTION(mn_conv_2_swish, 2, MN_SWISH, MN_CONV_ANY)
+MN_CONV_FUNCTION(mn_stem_1, 1, MN_CLAMP, MN_CONV_STEM)
+MN_CONV_FUNCTION(mn_stem_2, 2, MN_CLAMP, MN_CONV_STEM)
+MN_CONV_FUNCTION(mn_stem_1_swish, 1, MN_SWISH, MN_CONV_STEM)
+MN_CONV_FUNCTION(mn_stem_2_swish, 2, MN_SWISH, MN_CONV_STEM)
+
+static void mn_conv_columns(const mn_conv_row *c, ptrdiff_t panels)
+{
+    static void (*const columns[2][2][MN_CONV_PANELS])(const mn_conv_row *) = {
+        {{mn_conv_1, mn_conv_2}, {mn_conv_1_swish, mn_conv_2_swish}},
+        {{mn_stem_1, mn_stem_2}, {mn_stem_1_swish, mn_stem_2_swish}},
+    };
+    const mn_step *s = c->s;
+    const int stem = s->kw == 3 && s->sw == 2 && s->dw == 1 && c->depth == 3 && s->in[0].lanes == 1;
+    columns[stem][mn_ending(s->activation)][panels - 1](c);
+}
+
+/* Output row oy, `panels` panels of group g from the n-th on. */
+static void mn_conv_panels(const mn_step *s, const float *x, ptrdiff_t oy, ptrdiff_t g, ptrdiff_t n, ptrdiff_t panels,
+                           float *const *y, ptrdiff_t stride)
+{
+    const ptrdiff_t depth = s->in[0].c / s->groups, per_group = mn_ceil_div(s->out.c / s->groups, MN_WIDTH);
+    const ptrdiff_t size = s->kh * s->kw * depth * MN_WIDTH, panel = g * per_group + n, iy = oy * s->sh - s->pt;
+    const mn_conv_row c = {
+        s, x, s->constant[0] + panel * size, s->constant[1] + panel * MN_WIDTH, y, stride, iy,
+        iy < 0 ? mn_ceil_div(-iy, s->dh) : 0,
+        s->in[0].h <= iy ? 0 : mn_least(s->kh, mn_ceil_div(s->in[0].h - iy, s->dh)),
+        g * depth, depth, size, mn_clamp_of(s->activation),
+    };
+    mn_conv_columns(&c, panels);
+}
+
+/* Lanes of a group need not begin or end with a vector: one panel of a row goes through the workspace. */
+static void mn_conv_group(const mn_step *s, const mn_views *v, ptrdiff_t oy, ptrdiff_t g)
+{
+    const ptrdiff_t width = s->out.c / s->groups;
+    for (ptrdiff_t n = 0; n * MN_WIDTH < width; n++) {
+        mn_conv_panels(s, v->x[0], oy, g, n, 1, &v->workspace, MN_WIDTH);
+        mn_finish(v->workspace, s->out.w * MN_WIDTH, s->activation);
+        for (ptrdiff_t i = 0; i < mn_least(MN_WIDTH, width - n * MN_WIDTH); i++) {
+            float *lane = mn_lanes(v->y, mn_plane(&s->out), g * width + n * MN_WIDTH + i) + oy * s->out.w * MN_BLOCK;
+            for (ptrdiff_t ox = 0; ox < s->out.w; ox++) lane[ox * MN_BLOCK] = v->workspace[ox * MN_WIDTH + i];
+        }
+    }
+}
+
+static ptrdiff_t mn_row_tasks(const mn_step *s) { return s->out.h; }
+
+static void mn_conv2d_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)
+{
+    const ptrdiff_t plane = mn_plane(&s->out), panels = mn_ceil_div(s->out.c, MN_WIDTH);
+    float *y = v->y + task * s->out.w * MN_BLOCK;
+    if (s->groups > 1) {
+        for (ptrdiff_t g = 0; g < s->groups; g++) mn_conv_group(s, v, task, g);
+        return;
+    }
+    for (ptrdiff_t n = 0; n < panels; n += MN_CONV_PANELS) {
+        float *const lanes[] = {mn_lanes(y, plane, n * MN_WIDTH), mn_lanes(y, plane, (n + 1) * MN_WIDTH)};
+        mn_conv_panels(s, v->x[0], task, 0, n, mn_least(panels - n, MN_CONV_PANELS), lanes, MN_BLOCK);
+    }
+    for (ptrdiff_t b = 0; b < mn_blocks(s->out.c); b++) mn_finish(y + b * plane, s->out.w * MN_BLOCK, s->activation);
+}

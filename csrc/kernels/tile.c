@@ -1,0 +1,174 @@
+/* tile.c: the matrix product in small pieces: every 1x1 convolution and linear layer is made of them.
+ *
+ *   y[m][n] = f(bias[n] + sum_k x[m][k] w[k][n])     m: pixels, k: input, n: output channels
+ *
+ * x and y are blocked (block of channels, pixel, channel in the block); w comes in panels of MN_WIDTH
+ * output channels, [panel][k][WIDTH]. Each sum runs over k in order, one FMA after the other, whatever
+ * the tile (a single pixel apart: see below): the result does not depend on how the work was cut.
+ */
+
+/* Everything about a matrix product that does not change from tile to tile. */
+typedef struct {
+    ptrdiff_t k;                    /* input channels */
+    ptrdiff_t xblock, yblock;       /* floats from one block of channels to the next */
+    mn_activation activation;
+    const float *residual, *y;      /* what is added to y, laid out like it from its first float on; or NULL */
+} mn_product;
+
+MN_INLINE int mn_product_ending(const mn_product *p) { return p->residual != NULL ? MN_RESIDUAL : mn_ending(p->activation); }
+
+MN_INLINE vf mn_end_product(const int ending, const mn_product *p, mn_clamp clamp, vf x, const float *y)
+{
+    return ending == MN_RESIDUAL ? mn_add(x, mn_load(p->residual + (y - p->y))) : mn_end(ending, clamp, x);
+}
+
+/* The micro-kernel: `rows` pixels x `panels` panels of sums live in registers while k runs. A pixel of a
+ * block is one cache line, so all x of a step are at fixed distances from one pointer, and an FMA
+ * takes its x straight from memory as a broadcast operand. rows and panels are constants at every
+ * call, which the unrolling needs. Panel j of pixel 0 goes to y[j] + at. */
+MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const mn_product *p, const float *x, const float *w,
+                       const float *bias, float *const *y, ptrdiff_t at, mn_clamp clamp)
+{
+    vf sum[MN_ROWS][MN_PANELS];
+    const ptrdiff_t panel = p->k * MN_WIDTH;
+    MN_UNROLL for (int r = 0; r < rows; r++)
+        MN_UNROLL for (int j = 0; j < panels; j++) sum[r][j] = mn_load(bias + j * MN_WIDTH);
+    for (ptrdiff_t left = p->k; left > 0; left -= MN_BLOCK, x += p->xblock) {
+        const float *pixel = x, *end = x + mn_least(left, MN_BLOCK);
+        for (; pixel < end; pixel++, w += MN_WIDTH) {
+            vf weight[MN_PANELS];
+            mn_prefetch(w + MN_AHEAD);
+            MN_UNROLL for (int j = 0; j < panels; j++) weight[j] = mn_load(w + j * panel);
+            MN_UNROLL for (int r = 0; r < rows; r++) {
+                const vf value = mn_set(pixel[r * MN_BLOCK]);
+                MN_UNROLL for (int j = 0; j < panels; j++) sum[r][j] = mn_fma(value, weight[j], sum[r][j]);
+            }
+        }
+    }
+    MN_UNROLL for (int r = 0; r < rows; r++)
+        MN_UNROLL for (int j = 0; j < panels; j++) {
+            float *to = y[j] + at + r * MN_BLOCK;
+            mn_store(to, mn_end_product(ending, p, clamp, sum[r][j], to));
+        }
+}
+
+#define MN_TILE_CASE(R, P, E) case R: mn_tile(R, P, E, p, x, w, bias, y, at, clamp); break;
+#define MN_CASES_4(P, E) MN_TILE_CASE(1, P, E) MN_TILE_CASE(2, P, E) MN_TILE_CASE(3, P, E) MN_TILE_CASE(4, P, E)
+#define MN_CASES_6(P, E) MN_CASES_4(P, E) MN_TILE_CASE(5, P, E) MN_TILE_CASE(6, P, E)
+#define MN_CASES_7(P, E) MN_CASES_6(P, E) MN_TILE_CASE(7, P, E)
+
+/* `rows` pixels by P panels, tile after tile. Pixels are dealt out evenly (10 = 5 + 5, not 7 + 3), since a thin tile
+ * is a slow one. */
+#define MN_TILE_FUNCTION(NAME, P, E)                                                                            \
+    static MN_NOINLINE void NAME(ptrdiff_t rows, const mn_product *p, const float *x, const float *w,           \
+                                 const float *bias, float *const *y)                                            \
+    {                                                                                                           \
+        const mn_clamp clamp = mn_clamp_of(p->activation);                                                      \
+        const ptrdiff_t tiles = mn_ceil_div(rows, MN_ROWS), least = rows / tiles, more = rows % tiles;          \
+        ptrdiff_t at = 0;                                                                                       \
+        for (ptrdiff_t t = 0; t < tiles; t++) {                                                                 \
+            const ptrdiff_t count = least + (t < more);                                                         \
+            switch (count) { MN_CASES(P, E) default: break; }                                                   \
+            x += count * MN_BLOCK, at += count * MN_BLOCK;                                                      \
+        }                                                                                                       \
+    }
+
+MN_TILE_FUNCTION(mn_tiles_1, 1, MN_CLAMP)
+MN_TILE_FUNCTION(mn_tiles_1_swish, 1, MN_SWISH)
+MN_TILE_FUNCTION(mn_tiles_1_residual, 1, MN_RESIDUAL)
+#if MN_PANELS > 1
+MN_TILE_FUNCTION(mn_tiles_2, 2, MN_CLAMP)
+MN_TILE_FUNCTION(mn_tiles_2_swish, 2, MN_SWISH)
+MN_TILE_FUNCTION(mn_tiles_2_residual, 2, MN_RESIDUAL)
+#endif
+#if MN_PANELS > 2
+MN_TILE_FUNCTION(mn_tiles_3, 3, MN_CLAMP)
+MN_TILE_FUNCTION(mn_tiles_3_swish, 3, MN_SWISH)
+MN_TILE_FUNCTION(mn_tiles_3_residual, 3, MN_RESIDUAL)
+#endif
+
+typedef void (*mn_tiles)(ptrdiff_t rows, const mn_product *p, const float *x, const float *w, const float *bias, float *const *y);
+
+static const mn_tiles mn_tiles_of[MN_ENDINGS][MN_PANELS] = {
+#if MN_PANELS == 3
+    {mn_tiles_1, mn_tiles_2, mn_tiles_3}, {mn_tiles_1_swish, mn_tiles_2_swish, mn_tiles_3_swish},
+    {mn_tiles_1_residual, mn_tiles_2_residual, mn_tiles_3_residual},
+#elif MN_PANELS == 2
+    {mn_tiles_1, mn_tiles_2}, {mn_tiles_1_swish, mn_tiles_2_swish}, {mn_tiles_1_residual, mn_tiles_2_residual},
+#else
+    {mn_tiles_1}, {mn_tiles_1_swish}, {mn_tiles_1_residual},
+#endif
+};
+
+/* One pixel: a linear layer. Each weight is used once, so memory is the limit, and sums in flight hide its latency:
+ * `panels` panels, each in MN_PARTS partial sums over every MN_PARTS-th k. That also keeps the rounding error of a
+ * thousand terms near that of a few hundred. Only here does the order of a sum differ from the one above. */
+#define MN_PARTS 4
+
+MN_INLINE void mn_single(const int panels, const mn_product *p, const float *x, const float *w, const float *bias, float *const *y)
+{
+    vf sum[MN_SINGLE_PANELS][MN_PARTS];
+    const ptrdiff_t panel = p->k * MN_WIDTH;
+    const mn_clamp clamp = mn_clamp_of(p->activation);
+    MN_UNROLL for (int j = 0; j < panels; j++)
+        MN_UNROLL for (int q = 0; q < MN_PARTS; q++) sum[j][q] = q ? mn_set(0.0f) : mn_load(bias + j * MN_WIDTH);
+    for (ptrdiff_t left = p->k; left > 0; left -= MN_BLOCK, x += p->xblock) {
+        const ptrdiff_t n = mn_least(left, MN_BLOCK);
+        ptrdiff_t i = 0;
+        for (; i + MN_PARTS <= n; i += MN_PARTS, w += MN_PARTS * MN_WIDTH)
+            MN_UNROLL for (int q = 0; q < MN_PARTS; q++)
+                MN_UNROLL for (int j = 0; j < panels; j++) {
+                    const float *weight = w + j * panel + q * MN_WIDTH;
+                    mn_prefetch(weight + MN_AHEAD);
+                    sum[j][q] = mn_fma(mn_set(x[i + q]), mn_load(weight), sum[j][q]);
+                }
+        for (; i < n; i++, w += MN_WIDTH)
+            MN_UNROLL for (int j = 0; j < panels; j++) sum[j][0] = mn_fma(mn_set(x[i]), mn_load(w + j * panel), sum[j][0]);
+    }
+    MN_UNROLL for (int j = 0; j < panels; j++) {
+        const vf total = mn_add(mn_add(sum[j][0], sum[j][1]), mn_add(sum[j][2], sum[j][3]));
+        mn_store(y[j], mn_end_product(mn_product_ending(p), p, clamp, total, y[j]));
+    }
+}
+
+static MN_NOINLINE void mn_single_1(const mn_product *p, const float *x, const float *w, const float *bias, float *const *y)
+{
+    mn_single(1, p, x, w, bias, y);
+}
+
+static MN_NOINLINE void mn_single_many(const mn_product *p, const float *x, const float *w, const float *bias, float *const *y)
+{
+    mn_single(MN_SINGLE_PANELS, p, x, w, bias, y);
+}
+
+/* Where the lanes of output channel c begin. */
+MN_INLINE float *mn_lanes(float *y, ptrdiff_t yblock, ptrdiff_t c) { return y + c / MN_BLOCK * yblock + c % MN_BLOCK; }
+
+/* `panels` panels of one pixel, the first of which holds output channel c. */
+static void mn_multiply_single(const mn_product *p, ptrdiff_t c, ptrdiff_t panels, const float *x, const float *w,
+                               const float *bias, float *y)
+{
+    while (panels > 0) {
+        const ptrdiff_t now = panels >= MN_SINGLE_PANELS ? MN_SINGLE_PANELS : 1;
+        float *lanes[MN_SINGLE_PANELS];
+        for (int j = 0; j < now; j++) lanes[j] = mn_lanes(y, p->yblock, c + j * MN_WIDTH);
+        if (now == 1) mn_single_1(p, x, w, bias, lanes);
+        else mn_single_many(p, x, w, bias, lanes);
+        w += now * p->k * MN_WIDTH, bias += now * MN_WIDTH, c += now * MN_WIDTH, panels -= now;
+    }
+}
+
+/* `rows` pixels by `panels` panels, the first of which holds output channel c. Panels outside, pixels inside: a
+ * panel (k vectors) stays in cache while all pixels stream past it. */
+static void mn_multiply_panels(const mn_product *p, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t panels, const float *x,
+                               const float *w, const float *bias, float *y)
+{
+    const mn_tiles *const tiles = mn_tiles_of[mn_product_ending(p)];
+    while (panels > 0) {
+        const ptrdiff_t now = mn_least(panels, MN_PANELS);
+        float *lanes[MN_PANELS];
+        for (int j = 0; j < now; j++) lanes[j] = mn_lanes(y, p->yblock, c + j * MN_WIDTH);
+        tiles[now - 1](rows, p, x, w, bias, lanes);
+        w += now * p->k * MN_WIDTH, bias += now * MN_WIDTH, c += now * MN_WIDTH, panels -= now;
+    }
+}

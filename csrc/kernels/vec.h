@@ -1,0 +1,156 @@
+/* vec.h: the dozen vector operations that the kernels are written in, once per instruction set.
+ *
+ * `vf` holds MN_WIDTH floats, which divides MN_BLOCK. mn_max and mn_min return their SECOND argument when either is
+ * NaN, as the x86 instructions do: mn_max(zero, x) therefore passes a NaN in x on.
+ *
+ * MN_ROWS x MN_PANELS is the register tile of a matrix product: pixels by panels of MN_WIDTH output channels; MN_COLUMNS
+ * is the number of sums that a sliding window keeps. They are chosen so that sums, weights and one broadcast value fit
+ * the register file (32 registers with AVX-512 and NEON, 16 with AVX2) and cover the latency of an FMA.
+ */
+#ifndef MN_VEC_H
+#define MN_VEC_H
+
+#if defined(__GNUC__)
+#define MN_INLINE static inline __attribute__((always_inline, unused))
+#define MN_NOINLINE __attribute__((noinline, unused))
+#define mn_prefetch(p) __builtin_prefetch(p, 0, 2)
+#else
+#define MN_INLINE static inline
+#define MN_NOINLINE
+#define mn_prefetch(p) ((void)0)
+#endif
+
+/* The compiler forgets where a value in a register came from. */
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
+#define mn_opaque(v) __asm__("" : "+x"(v))
+#elif defined(__GNUC__) && defined(__aarch64__)
+#define mn_opaque(v) __asm__("" : "+w"(v))
+#else
+#define mn_opaque(v) ((void)0)
+#endif
+
+/* How far ahead of its use a weight is fetched, in floats: all constants of a program follow one another in memory in
+ * the order of use, so this reaches into the steps that come next, while this one computes. Half an L2 of 1 MB. */
+#define MN_AHEAD ((ptrdiff_t)128 * 1024)
+
+#if defined(MN_ISA_AVX512)
+
+#include <immintrin.h>
+#define MN_WIDTH 16
+#define MN_SINGLE_PANELS 4
+#define MN_ROWS 7
+#define MN_PANELS 1
+#define MN_COLUMNS 14
+typedef __m512 vf;
+MN_INLINE vf mn_load(const float *p) { return _mm512_loadu_ps(p); }
+MN_INLINE void mn_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+MN_INLINE vf mn_set(float a) { return _mm512_set1_ps(a); }
+MN_INLINE vf mn_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+MN_INLINE vf mn_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+MN_INLINE vf mn_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+MN_INLINE vf mn_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+MN_INLINE vf mn_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+MN_INLINE vf mn_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+MN_INLINE vf mn_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+
+#elif defined(MN_ISA_AVX2)
+
+#include <immintrin.h>
+#define MN_WIDTH 8
+#define MN_SINGLE_PANELS 2
+#ifdef MN_32_REGISTERS              /* AVX-512 VL has that many for 256-bit vectors too */
+#define MN_ROWS 7
+#define MN_PANELS 3
+#else
+#define MN_ROWS 6
+#define MN_PANELS 2
+#endif
+#define MN_COLUMNS 14
+typedef __m256 vf;
+MN_INLINE vf mn_load(const float *p) { return _mm256_loadu_ps(p); }
+MN_INLINE void mn_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
+MN_INLINE vf mn_set(float a) { return _mm256_set1_ps(a); }
+MN_INLINE vf mn_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+MN_INLINE vf mn_add(vf a, vf b) { return _mm256_add_ps(a, b); }
+MN_INLINE vf mn_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
+MN_INLINE vf mn_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
+MN_INLINE vf mn_div(vf a, vf b) { return _mm256_div_ps(a, b); }
+MN_INLINE vf mn_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+MN_INLINE vf mn_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+
+#elif defined(MN_ISA_NEON)
+
+#include <arm_neon.h>
+#define MN_WIDTH 4
+#define MN_SINGLE_PANELS 4
+#define MN_ROWS 7
+#define MN_PANELS 3
+#define MN_COLUMNS 14
+typedef float32x4_t vf;
+MN_INLINE vf mn_load(const float *p) { return vld1q_f32(p); }
+MN_INLINE void mn_store(float *p, vf a) { vst1q_f32(p, a); }
+MN_INLINE vf mn_set(float a) { return vdupq_n_f32(a); }
+MN_INLINE vf mn_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
+MN_INLINE vf mn_add(vf a, vf b) { return vaddq_f32(a, b); }
+MN_INLINE vf mn_sub(vf a, vf b) { return vsubq_f32(a, b); }
+MN_INLINE vf mn_mul(vf a, vf b) { return vmulq_f32(a, b); }
+MN_INLINE vf mn_div(vf a, vf b) { return vdivq_f32(a, b); }
+/* vmaxq and vminq return NaN when either is NaN, which passes a NaN in b on just as well. */
+MN_INLINE vf mn_max(vf a, vf b) { return vmaxq_f32(a, b); }
+MN_INLINE vf mn_min(vf a, vf b) { return vminq_f32(a, b); }
+
+#else /* portable C: a vector of one */
+
+#define MN_WIDTH 1
+#define MN_SINGLE_PANELS 4
+#define MN_ROWS 4
+#define MN_PANELS 2
+#define MN_COLUMNS 14
+typedef float vf;
+MN_INLINE vf mn_load(const float *p) { return *p; }
+MN_INLINE void mn_store(float *p, vf a) { *p = a; }
+MN_INLINE vf mn_set(float a) { return a; }
+MN_INLINE vf mn_fma(vf a, vf b, vf c) { return a * b + c; }
+MN_INLINE vf mn_add(vf a, vf b) { return a + b; }
+MN_INLINE vf mn_sub(vf a, vf b) { return a - b; }
+MN_INLINE vf mn_mul(vf a, vf b) { return a * b; }
+MN_INLINE vf mn_div(vf a, vf b) { return a / b; }
+MN_INLINE vf mn_max(vf a, vf b) { return a > b ? a : b; }
+MN_INLINE vf mn_min(vf a, vf b) { return a < b ? a : b; }
+
+#endif
+
+/* A constant trip count: MN_UNROLL unrolls a loop over a register array, so that it stays in registers. MN_ROLLED
+ * keeps a loop around such loops as it is: unrolled, gcc would load ahead more than there are registers for. */
+#if defined(__clang__)
+#define MN_UNROLL _Pragma("clang loop unroll(full)")
+#define MN_ROLLED _Pragma("clang loop unroll(disable)")
+#elif defined(__GNUC__)
+#define MN_UNROLL _Pragma("GCC unroll 32")
+#define MN_ROLLED _Pragma("GCC unroll 1")
+#else
+#define MN_UNROLL
+#define MN_ROLLED
+#endif
+
+#if MN_ROWS == 7
+#define MN_CASES MN_CASES_7
+#define MN_CONV_CASES MN_CONV_CASES_7
+#elif MN_ROWS == 6
+#define MN_CASES MN_CASES_6
+#define MN_CONV_CASES MN_CONV_CASES_6
+#else
+#define MN_CASES MN_CASES_4
+#define MN_CONV_CASES MN_CONV_CASES_4
+#endif
+
+MN_INLINE ptrdiff_t mn_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+MN_INLINE ptrdiff_t mn_least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+MN_INLINE ptrdiff_t mn_most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+
+/* Blocks of channels; floats of one block of a tensor, and of the whole of it. */
+MN_INLINE ptrdiff_t mn_blocks(ptrdiff_t c) { return mn_ceil_div(c, MN_BLOCK); }
+MN_INLINE ptrdiff_t mn_plane(const mn_extent *e) { return e->h * e->w * MN_BLOCK; }
+MN_INLINE ptrdiff_t mn_floats(const mn_extent *e) { return mn_blocks(e->c) * mn_plane(e); }
+
+#endif

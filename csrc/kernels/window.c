@@ -1,0 +1,122 @@
+/* window.c: sliding windows over one block of channels: what depthwise convolution is made of.
+ *
+ *   y[oy][ox] = f(bias + sum_{ky,kx} x[oy sh + ky dh - pt][ox sw + kx dw - pl] w[ky][kx])
+ *
+ * The rows that a window needs are first laid into a ring of padded rows, with zeros where the window
+ * hangs over an edge: then no tap needs a check, and what is read lies in L1. Who fills the ring is
+ * another matter: depthwise.c copies rows, fused_depthwise.c computes them.
+ */
+
+#define MN_MOST_ROWS 64             /* of a window; ops/conv.py sends larger ones elsewhere */
+
+/* The ring: slot k, counted from the oldest, holds input row top + k, or zeros if there is no such row. */
+typedef struct {
+    float *memory;
+    ptrdiff_t rows, length;         /* slots; floats of one padded row */
+    ptrdiff_t oldest;               /* which slot in memory is the oldest */
+} mn_ring;
+
+MN_INLINE float *mn_ring_slot(const mn_ring *ring, ptrdiff_t k)
+{
+    const ptrdiff_t slot = ring->oldest + k;
+    return ring->memory + (slot < ring->rows ? slot : slot - ring->rows) * ring->length;
+}
+
+/* Floats of one padded row: as far as the last window reaches, or the row with its left margin if that is longer. */
+MN_INLINE ptrdiff_t mn_ring_length(const mn_step *s)
+{
+    const ptrdiff_t reach = (s->out.w - 1) * s->sw + (s->kw - 1) * s->dw + 1;
+    return mn_most(reach, s->pl + s->in[0].w) * MN_BLOCK;
+}
+
+/* `count` neighbouring outputs. Each weight is loaded once and meets `count` vectors of the row: as many
+ * independent sums as the latency of an FMA wants. count is a constant, sw one where it pays. */
+MN_INLINE void mn_window_tile(const int count, const int ending, const mn_step *s, const float *const *row, const float *w, vf bias,
+                              float *y, ptrdiff_t sw, mn_clamp clamp)
+{
+    vf sum[MN_COLUMNS];
+    MN_UNROLL for (int i = 0; i < count; i++) sum[i] = bias;
+    for (ptrdiff_t ky = 0; ky < s->kh; ky++) {
+        const float *tap = row[ky];
+        for (ptrdiff_t kx = 0; kx < s->kw; kx++, tap += s->dw * MN_BLOCK, w += MN_BLOCK) {
+            const vf weight = mn_load(w);
+            MN_UNROLL for (int i = 0; i < count; i++) sum[i] = mn_fma(mn_load(tap + i * sw * MN_BLOCK), weight, sum[i]);
+        }
+    }
+    MN_UNROLL for (int i = 0; i < count; i++) mn_store(y + i * MN_BLOCK, mn_end(ending, clamp, sum[i]));
+}
+
+#define MN_WINDOW_CASE(N, E, SW) case N: mn_window_tile(N, E, s, row, w, start, y, SW, clamp); break;
+#define MN_WINDOW_CASES(E, SW)                                                                                      \
+    MN_WINDOW_CASE(1, E, SW) MN_WINDOW_CASE(2, E, SW) MN_WINDOW_CASE(3, E, SW) MN_WINDOW_CASE(4, E, SW)             \
+    MN_WINDOW_CASE(5, E, SW) MN_WINDOW_CASE(6, E, SW) MN_WINDOW_CASE(7, E, SW) MN_WINDOW_CASE(8, E, SW)             \
+    MN_WINDOW_CASE(9, E, SW) MN_WINDOW_CASE(10, E, SW) MN_WINDOW_CASE(11, E, SW) MN_WINDOW_CASE(12, E, SW)          \
+    MN_WINDOW_CASE(13, E, SW) MN_WINDOW_CASE(14, E, SW)
+
+/* One output row of one vector of channels. Columns are dealt out evenly. */
+#define MN_WINDOW_FUNCTION(NAME, E, SW)                                                                             \
+    static MN_NOINLINE void NAME(const mn_step *s, const float **row, const float *w, const float *bias, float *y)  \
+    {                                                                                                               \
+        const mn_clamp clamp = mn_clamp_of(s->activation);                                                          \
+        const ptrdiff_t tiles = mn_ceil_div(s->out.w, MN_COLUMNS);                                                  \
+        const ptrdiff_t least = s->out.w / tiles, more = s->out.w % tiles;                                          \
+        const vf start = mn_load(bias);                                                                             \
+        for (ptrdiff_t t = 0; t < tiles; t++) {                                                                     \
+            const ptrdiff_t count = least + (t < more);                                                             \
+            switch (count) { MN_WINDOW_CASES(E, SW) default: break; }                                               \
+            for (ptrdiff_t ky = 0; ky < s->kh; ky++) row[ky] += count * (SW) * MN_BLOCK;                            \
+            y += count * MN_BLOCK;                                                                                  \
+        }                                                                                                           \
+    }
+
+MN_WINDOW_FUNCTION(mn_window_row_1, MN_CLAMP, 1)
+MN_WINDOW_FUNCTION(mn_window_row_1_swish, MN_SWISH, 1)
+MN_WINDOW_FUNCTION(mn_window_row_2, MN_CLAMP, 2)
+MN_WINDOW_FUNCTION(mn_window_row_2_swish, MN_SWISH, 2)
+MN_WINDOW_FUNCTION(mn_window_row_any, MN_CLAMP, s->sw)
+MN_WINDOW_FUNCTION(mn_window_row_any_swish, MN_SWISH, s->sw)
+
+typedef void (*mn_window)(const mn_step *s, const float **row, const float *w, const float *bias, float *y);
+
+/* One output row of one block out of the ring. */
+static void mn_window_row(const mn_step *s, const mn_ring *ring, const float *w, const float *bias, float *y)
+{
+    static const mn_window windows[2][3] = {
+        {mn_window_row_1, mn_window_row_2, mn_window_row_any},
+        {mn_window_row_1_swish, mn_window_row_2_swish, mn_window_row_any_swish},
+    };
+    const mn_window window = windows[mn_ending(s->activation)][mn_least(s->sw, 3) - 1];
+    const float *row[MN_MOST_ROWS];
+    for (int i = 0; i < MN_BLOCK; i += MN_WIDTH) {
+        for (ptrdiff_t ky = 0; ky < s->kh; ky++) row[ky] = mn_ring_slot(ring, ky * s->dh) + i;
+        window(s, row, w + i, bias + i, y + i);
+    }
+    mn_finish(y, s->out.w * MN_BLOCK, s->activation);
+}
+
+/* Fills one slot, margins included, with input row iy of block b. */
+typedef void (*mn_fill)(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t iy, float *slot);
+
+/* All output rows of block b. constant: 0 weights [block][kh kw][BLOCK], 1 bias. */
+MN_INLINE void mn_window_block(const mn_step *s, const mn_views *v, ptrdiff_t b, mn_fill fill)
+{
+    const float *w = s->constant[0] + b * s->kh * s->kw * MN_BLOCK, *bias = s->constant[1] + b * MN_BLOCK;
+    const ptrdiff_t rows = (s->kh - 1) * s->dh + 1;
+    mn_ring ring = {v->workspace, rows + s->sh, mn_ring_length(s), 0};
+    float *y = v->y + b * mn_plane(&s->out);
+    ptrdiff_t next = -s->pt;                    /* first input row that no slot has held yet */
+    memset(ring.memory, 0, (size_t)(ring.rows * ring.length) * sizeof(float));      /* the margins stay zero */
+    /* Row oy is computed after the rows of oy + 1 have been filled in: what a window reads was not written just
+     * now, when the store would still be on its way, and filling overlaps with computing. */
+    for (ptrdiff_t oy = -1; oy < s->out.h; oy++) {
+        const ptrdiff_t top = oy * s->sh - s->pt, end = oy + 1 < s->out.h ? top + s->sh + rows : next;
+        for (next = mn_most(next, top + s->sh); next < end; next++) {
+            float *slot = mn_ring_slot(&ring, next - top);
+            if (next >= 0 && next < s->in[0].h) fill(s, v, b, next, slot + s->pl * MN_BLOCK);
+            else memset(slot, 0, (size_t)ring.length * sizeof(float));
+        }
+        if (oy >= 0) mn_window_row(s, &ring, w, bias, y + oy * s->out.w * MN_BLOCK);
+        ring.oldest += s->sh;
+        if (ring.oldest >= ring.rows) ring.oldest -= ring.rows;
+    }
+}

@@ -1,0 +1,198 @@
+/* threads.c: the worker pool.
+ *
+ * A job is a list of steps, each of some tasks. Whoever takes part claims tasks one by one from the
+ * current step's counter, and goes on to the next step when all tasks of this one are done. Nothing
+ * is dealt out beforehand, so a thread that the system puts to sleep holds up one task and no more,
+ * and the caller alone can finish a job that no worker comes to help with.
+ *
+ * The pool serves one job at a time. A caller who finds it busy (two Python threads, one network
+ * each) runs its own job by itself. A job is counted: the last one to leave frees it, so the caller
+ * never waits for a straggler who has nothing left to do.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "mininet.h"
+
+#define MAX_THREADS 256
+#define SPINS_BEFORE_SLEEP 4000     /* some 50 us of pauses, then an idle worker sleeps */
+#define SPINS_BEFORE_YIELD 1000
+
+typedef struct {
+    atomic_ptrdiff_t next, done;
+    ptrdiff_t tasks;
+} counter;
+
+typedef struct {
+    mn_task run;
+    void *context;
+    ptrdiff_t steps;
+    int seats;                      /* threads that may take part, the caller included */
+    atomic_int users, seated;
+    counter counters[];
+} job;
+
+static struct {
+    pthread_mutex_t lock;           /* of `current` and `workers` */
+    pthread_cond_t posted;
+    job *current;
+    atomic_uint generation;         /* grows with every post: idle workers watch it */
+    int workers;
+    atomic_flag busy;
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .posted = PTHREAD_COND_INITIALIZER, .busy = ATOMIC_FLAG_INIT};
+
+static atomic_int wanted;           /* 0: not set yet */
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+int mn_cpu_count(void)
+{
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+    const long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count < 1 ? 1 : (int)count;
+}
+
+void mn_set_num_threads(int count) { atomic_store(&wanted, count > MAX_THREADS ? MAX_THREADS : count); }
+
+int mn_get_num_threads(void)
+{
+    const int count = atomic_load(&wanted);
+    return count > 0 ? count : mn_cpu_count();
+}
+
+static void leave(job *j)
+{
+    if (atomic_fetch_sub(&j->users, 1) == 1) free(j);
+}
+
+static void take_part(job *j, int seat)
+{
+    for (ptrdiff_t s = 0; s < j->steps; s++) {
+        counter *c = &j->counters[s];
+        ptrdiff_t task;
+        while ((task = atomic_fetch_add(&c->next, 1)) < c->tasks) {
+            j->run(j->context, s, task, seat);
+            atomic_fetch_add(&c->done, 1);
+        }
+        for (int spins = 0; atomic_load(&c->done) < c->tasks; spins++) {
+            if (spins < SPINS_BEFORE_YIELD) pause_briefly();
+            else sched_yield();
+        }
+    }
+}
+
+/* Join the posted job if there is one with a seat left. Called with the lock held. */
+static job *join(int *seat)
+{
+    job *j = pool.current;
+    if (j == NULL || (*seat = atomic_fetch_add(&j->seated, 1)) >= j->seats) return NULL;
+    atomic_fetch_add(&j->users, 1);
+    return j;
+}
+
+static void *work(void *unused)
+{
+    unsigned seen = 0;
+    (void)unused;
+    for (;;) {
+        for (int i = 0; i < SPINS_BEFORE_SLEEP && atomic_load(&pool.generation) == seen; i++) pause_briefly();
+        pthread_mutex_lock(&pool.lock);
+        while (atomic_load(&pool.generation) == seen) pthread_cond_wait(&pool.posted, &pool.lock);
+        seen = atomic_load(&pool.generation);
+        int seat;
+        job *j = join(&seat);
+        pthread_mutex_unlock(&pool.lock);
+        if (j != NULL) {
+            take_part(j, seat);
+            leave(j);
+        }
+    }
+    return NULL;
+}
+
+/* After fork() the child has the memory of a pool and none of its threads: start afresh. */
+static void forget_workers(void)
+{
+    pthread_mutex_init(&pool.lock, NULL);
+    pthread_cond_init(&pool.posted, NULL);
+    pool.current = NULL;
+    pool.workers = 0;
+    atomic_flag_clear(&pool.busy);
+}
+
+static void register_fork_handler(void) { pthread_atfork(NULL, NULL, forget_workers); }
+
+/* Start workers until there are `count`; fewer is no error, only slower. Called with the lock held. */
+static void hire(int count)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_fork_handler);
+    while (pool.workers < count) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, work, NULL) != 0) return;
+        pthread_detach(thread);
+        pool.workers++;
+    }
+}
+
+static void run_alone(mn_task run, void *context, const char *tasks, size_t stride, ptrdiff_t steps)
+{
+    for (ptrdiff_t s = 0; s < steps; s++)
+        for (ptrdiff_t t = 0; t < *(const ptrdiff_t *)(const void *)(tasks + (size_t)s * stride); t++) run(context, s, t, 0);
+}
+
+static job *new_job(mn_task run, void *context, const char *tasks, size_t stride, ptrdiff_t steps, int seats)
+{
+    job *j = malloc(sizeof(job) + (size_t)steps * sizeof(counter));
+    if (j == NULL) return NULL;
+    j->run = run, j->context = context, j->steps = steps, j->seats = seats;
+    atomic_init(&j->users, 1);
+    atomic_init(&j->seated, 1);
+    for (ptrdiff_t s = 0; s < steps; s++) {
+        atomic_init(&j->counters[s].next, 0);
+        atomic_init(&j->counters[s].done, 0);
+        j->counters[s].tasks = *(const ptrdiff_t *)(const void *)(tasks + (size_t)s * stride);
+    }
+    return j;
+}
+
+int mn_parallel_steps(mn_task run, void *context, const ptrdiff_t *tasks, size_t stride, ptrdiff_t steps, int threads)
+{
+    const char *first = (const char *)tasks;
+    if (threads < 2 || atomic_flag_test_and_set(&pool.busy)) {
+        run_alone(run, context, first, stride, steps);
+        return 0;
+    }
+    job *j = new_job(run, context, first, stride, steps, threads);
+    if (j == NULL) {
+        atomic_flag_clear(&pool.busy);
+        return -1;
+    }
+    pthread_mutex_lock(&pool.lock);
+    hire(threads - 1);
+    pool.current = j;
+    atomic_fetch_add(&pool.generation, 1);
+    pthread_cond_broadcast(&pool.posted);
+    pthread_mutex_unlock(&pool.lock);
+    take_part(j, 0);
+    pthread_mutex_lock(&pool.lock);
+    pool.current = NULL;
+    pthread_mutex_unlock(&pool.lock);
+    leave(j);
+    atomic_flag_clear(&pool.busy);
+    return 0;
+}

@@ -1,0 +1,193 @@
+"""``mininet classify``: what is on each picture, how sure the network is, and how long it took."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from mininet.cli.options import (
+    Command,
+    Parser,
+    add_json_option,
+    add_network_options,
+    add_picture_options,
+    choose_preset,
+    choose_weights,
+    count,
+    make_network,
+)
+from mininet.cli.output import Progress, bar, complain, emit, emit_json, visible
+from mininet.data import sample_images
+from mininet.errors import ImageError
+from mininet.images import list_images
+from mininet.network import Float32, Network
+from mininet.runtime import set_num_threads
+from mininet.topk import softmax_top
+
+BATCH = 8
+TOP = 5
+SOME_FAILED, ALL_FAILED = 1, 2
+
+
+@dataclass(frozen=True)
+class Result:
+    """One picture: its file, the network's seconds for it, and its (class index, probability), best first."""
+
+    file: str
+    seconds: float
+    top: list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A picture that could not be read, and why."""
+
+    file: str
+    error: str
+
+
+def _configure(parser: Parser) -> None:
+    parser.add_argument(
+        "images", nargs="*", metavar="IMAGE", help="files and folders; without any, the six sample digits"
+    )
+    parser.add_argument(
+        "--top", type=count, default=TOP, metavar="K", help=f"classes to show (default: {TOP})"
+    )
+    add_picture_options(parser)
+    parser.add_argument(
+        "--batch", type=count, default=BATCH, metavar="N", help=f"pictures run together (default: {BATCH})"
+    )
+    parser.add_argument("--threads", type=count, metavar="N", help="threads that the kernels use")
+    add_json_option(parser)
+    add_network_options(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.threads is not None:
+        set_num_threads(args.threads)
+    weights = choose_weights(args, bool(args.images))
+    net = make_network(args, weights)
+    net.preset = choose_preset(net.preset, args)
+    files, failures = _find(args.images)
+    results: list[Result] = []
+    start = perf_counter()
+    with Progress(len(files), "image") as progress:
+        for outcome in _classify(net, files, args.batch, args.top):
+            progress.advance()
+            if isinstance(outcome, Failure):
+                failures.append(outcome)
+                with progress.set_aside():
+                    complain(outcome.error)
+                continue
+            results.append(outcome)
+            if not args.json:
+                with progress.set_aside():
+                    emit(_as_text(outcome, net.labels, in_full=bool(args.images)))
+    seconds = perf_counter() - start
+    if args.json:
+        emit_json(_as_document(net, weights, results, failures, seconds))
+    elif results:
+        emit(f"{_rate(len(results), len(failures), seconds)} ({net.name}, weights {visible(weights)})")
+    if failures:
+        return SOME_FAILED if results else ALL_FAILED
+    return 0
+
+
+def _find(paths: Sequence[str]) -> tuple[list[Path], list[Failure]]:
+    """Expand folders; what cannot be found does not keep the others from being classified."""
+    if not paths:
+        return sample_images(), []
+    files: list[Path] = []
+    failures: list[Failure] = []
+    for path in paths:
+        try:
+            files += list_images(path)
+        except ImageError as error:
+            failures.append(Failure(path, str(error)))
+            complain(str(error))
+    return files, failures
+
+
+def _classify(net: Network, files: Iterable[Path], batch: int, top: int) -> Iterator[Result | Failure]:
+    """Read pictures one by one and run those of one size together, at most `batch` of them."""
+    names: list[str] = []
+    inputs: list[Float32] = []
+    for path in files:
+        try:
+            x = net.preprocess(path)
+        except ImageError as error:
+            yield Failure(str(path), str(error))
+            continue
+        if inputs and (len(inputs) == batch or inputs[0].shape != x.shape):
+            yield from _run_batch(net, names, inputs, top)
+            names, inputs = [], []
+        names.append(str(path))
+        inputs.append(x)
+    if inputs:
+        yield from _run_batch(net, names, inputs, top)
+
+
+def _run_batch(net: Network, names: list[str], inputs: list[Float32], top: int) -> Iterator[Result]:
+    x = np.concatenate(inputs)
+    net.plan(x.shape)  # compiled once per size, which is no image's time
+    start = perf_counter()
+    logits = net(x)
+    seconds = (perf_counter() - start) / len(names)
+    for name, row in zip(names, logits, strict=True):
+        yield Result(name, seconds, softmax_top(row, top))
+
+
+def _as_text(result: Result, labels: Sequence[str], in_full: bool) -> str:
+    """File (the path as given, or just the name) and time, then a line with a bar for each class."""
+    file = result.file if in_full else Path(result.file).name
+    lines = [f"{visible(file)}  {result.seconds * 1e3:.2f} ms"]
+    for index, probability in result.top:
+        lines.append(f"  {bar(probability)} {probability * 100:6.2f} %  {visible(labels[index])}")
+    return "\n".join(lines)
+
+
+def _rate(done: int, failed: int, seconds: float) -> str:
+    images = "1 image" if done == 1 else f"{done} images"
+    failures = f", {failed} failed" if failed else ""
+    return f"{images} in {seconds:.3f} s, {done / max(seconds, 1e-9):.1f} images/s{failures}"
+
+
+def _as_document(
+    net: Network, weights: str, results: list[Result], failures: list[Failure], seconds: float
+) -> dict[str, Any]:
+    return {
+        "model": {
+            **vars(net.config),
+            "weights": weights,
+            "input_shape": net.input_shape,
+            "preprocessing": str(net.preset),
+        },
+        "images": [
+            {
+                "file": result.file,
+                "seconds": result.seconds,
+                "top": [
+                    {"label": net.labels[index], "index": index, "probability": probability}
+                    for index, probability in result.top
+                ],
+            }
+            for result in results
+        ],
+        "errors": [vars(failure) for failure in failures],
+        "seconds": seconds,
+    }
+
+
+CLASSIFY = Command(
+    "classify",
+    "say what is on pictures, with the most probable classes and the time each took",
+    "mininet classify\nmininet classify photos/ --weights mobilenet_v2.pth --model mobilenet_v2 --top 3",
+    _configure,
+    _run,
+)

@@ -1,0 +1,7 @@
+"""The graph: nodes, passes, and the three ways of running it."""
+
+from mininet.graph.executor import KernelExecutor, Result, run_reference
+from mininet.graph.graph import INPUT, Graph, GraphBuilder, Node
+from mininet.graph.plan import Plan
+
+__all__ = ["INPUT", "Graph", "GraphBuilder", "KernelExecutor", "Node", "Plan", "Result", "run_reference"]

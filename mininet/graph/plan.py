@@ -1,0 +1,204 @@
+"""The default backend: a graph folded, fused and laid out in memory, run as one native call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mininet import _native
+from mininet.errors import ShapeError
+from mininet.graph.arena import Lifetime, layout
+from mininet.graph.executor import KernelExecutor, Result
+from mininet.graph.graph import INPUT, Graph
+from mininet.graph.passes import PASSES
+from mininet.ops import Conv2d, ConvDepthwise
+from mininet.ops.base import Shape
+from mininet.ops.step import Step, floats_of, image_of
+
+Float32 = NDArray[np.float32]
+PLANAR_INPUT = "input (planar)"
+Call = tuple[Step, tuple[str, ...], str]
+"""A kernel call: the step, the names it reads, the name it writes."""
+
+
+@dataclass(frozen=True)
+class PlanStep:
+    """One native step: which node it computes, by which kernel, and at what cost."""
+
+    name: str
+    op: str
+    kernel: str
+    activation: str
+    output: Shape
+    madds: int
+
+
+class Plan:
+    """A graph compiled for one input size; holds packed weights and scratch memory.
+
+    Parameters
+    ----------
+    graph : Graph
+        With its weights.
+    input_shape : (N, C, H, W)
+        N is of no matter: a batch runs image by image, so memory does not grow with it.
+
+    Attributes
+    ----------
+    steps : list of PlanStep
+    graph : Graph
+        The rewritten graph that runs.
+    """
+
+    def __init__(self, graph: Graph, input_shape: Shape) -> None:
+        self.input_shape = (1, *input_shape[1:])
+        graph.infer_shapes(self.input_shape)  # complain in the user's names, before rewriting
+        self._output_shapes = [graph.infer_shapes(self.input_shape)[name] for name in graph.outputs]
+        for rewrite in PASSES:
+            graph = rewrite(graph)
+        self.graph = graph
+        self.steps: list[PlanStep] = []
+        self._program = self._compile()
+
+    def _compile(self) -> _native.Program:
+        shapes = self.graph.infer_shapes(self.input_shape)
+        calls = self._calls(shapes)
+        outside = {PLANAR_INPUT: (1, 0)}
+        outside |= {name: (2 + i, 0) for i, name in enumerate(self._final_names())}
+        offsets, total = layout(_lifetimes(calls, set(outside)))
+
+        def operand(name: str) -> tuple[int, int]:
+            return outside[name] if name in outside else (0, offsets[name])
+
+        bound = [
+            (step, [operand(source) for source in sources], operand(target))
+            for step, sources, target in calls
+        ]
+        sizes = [prod(shape) for shape in self._output_shapes]
+        return _native.Program(bound, total, [prod(self.input_shape)], sizes)
+
+    def _calls(self, shapes: dict[str, Shape]) -> list[Call]:
+        """Every kernel call, layout changes included."""
+        calls: list[Call] = []
+
+        def call(step: Step, sources: tuple[str, ...], target: str, op: str, madds: int = 0) -> None:
+            calls.append((step, sources, target))
+            shape = shapes.get(target, (1, *step.output))
+            self.steps.append(PlanStep(target, op, f"mn_{step.kernel}_f32", step.activation, shape, madds))
+
+        readers = self.graph.consumers()[INPUT]
+        planar = len(readers) > 0 and all(isinstance(node.op, (Conv2d, ConvDepthwise)) for node in readers)
+        planar = planar and INPUT not in self.graph.outputs
+        if not planar:
+            image = image_of(self.input_shape)
+            call(Step("to_blocked", (image,), image, planar_input=True), (PLANAR_INPUT,), INPUT, "layout")
+        for node in self.graph.nodes:
+            sources = [shapes[name] for name in node.inputs]
+            step = node.op.lower(node.select(self.graph.params), *sources)
+            names = node.inputs
+            if names == (INPUT,) and planar:  # the general convolution reads the picture as it came
+                step, names = step.planar(), (PLANAR_INPUT,)
+            call(step, names, node.name, node.op.kind, node.op.multiply_adds(*sources))
+        for name, final in zip(self.graph.outputs, self._final_names(), strict=True):
+            image = image_of(shapes[name])
+            call(Step("to_planar", (image,), image, planar_output=True), (name,), final, "layout")
+        return calls
+
+    def _final_names(self) -> list[str]:
+        """What each output is called once it is planar."""
+        return [f"output {i}" for i in range(len(self.graph.outputs))]
+
+    @property
+    def activation_bytes(self) -> int:
+        """Peak memory for intermediate tensors of one run, in bytes."""
+        return self._program.arena_bytes
+
+    def run(self, x: Float32, seconds: NDArray[np.float64] | None = None) -> list[Float32]:
+        """Run a batch.
+
+        Parameters
+        ----------
+        x : float32 (N, C, H, W), C-contiguous
+        seconds : float64 (len(self.steps),), optional
+            Receives the time of each step.
+
+        Returns
+        -------
+        list of float32 arrays, one per output of the graph, each new.
+        """
+        if x.shape[1:] != self.input_shape[1:]:
+            raise ShapeError(
+                f"this plan is for (N, {', '.join(map(str, self.input_shape[1:]))}), got {x.shape}"
+            )
+        outputs = [np.empty((len(x), *shape[1:]), np.float32) for shape in self._output_shapes]
+        self._program.run([x], outputs, len(x), seconds)
+        return outputs
+
+    @cached_property
+    def _stepwise(self) -> KernelExecutor:
+        return KernelExecutor(self.graph, self.input_shape)
+
+    def trace(self, x: Float32) -> Iterator[Result]:
+        """Run a batch step by step, by the kernels of the plan, and keep every value.
+
+        Parameters
+        ----------
+        x : float32 (N, C, H, W), C-contiguous
+
+        Yields
+        ------
+        Result
+            Of every node of the rewritten graph, in order; `Node.makes` says whose value it is. The
+            seconds are those that the step takes within the plan's one native call.
+        """
+        seconds = np.zeros(len(self.steps))
+        self.run(x, seconds)
+        spent = {step.name: float(time) for step, time in zip(self.steps, seconds, strict=True)}
+        for result in self._stepwise.run(x):
+            yield replace(result, seconds=spent[result.node.name])
+
+    def __str__(self) -> str:
+        rows = [
+            (
+                str(i),
+                s.name,
+                s.op,
+                s.kernel,
+                s.activation,
+                "x".join(map(str, s.output[1:])),
+                f"{s.madds:,}",
+            )
+            for i, s in enumerate(self.steps)
+        ]
+        header = ("step", "node", "op", "kernel", "activation", "output", "MAdds")
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in (header, *rows)
+        ]
+        shape = "x".join(map(str, self.input_shape[1:]))
+        total = sum(step.madds for step in self.steps)
+        return "\n".join(
+            [
+                f"plan of {self.graph.name} for {shape} on {_native.isa()}: "
+                f"{len(rows)} steps, {total:,} MAdds",
+                *lines,
+                f"peak activation memory: {self.activation_bytes:,} bytes, "
+                f"and {self._program.workspace_bytes:,} of scratch per thread",
+            ]
+        )
+
+
+def _lifetimes(calls: list[Call], outside: set[str]) -> dict[str, Lifetime]:
+    """Lifetime of every tensor in the arena by name."""
+    last_read = {name: i for i, (_, sources, _) in enumerate(calls) for name in sources}
+    return {
+        target: Lifetime(floats_of(step.output), i, last_read.get(target, i))
+        for i, (step, _, target) in enumerate(calls)
+        if target not in outside
+    }

@@ -1,0 +1,138 @@
+"""Networks by name: the four architectures, and every network that timm and Keras call by a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from mininet.errors import ArgumentError, UnknownNameError
+from mininet.graph.graph import Graph
+from mininet.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
+from mininet.models.config import ModelConfig, option_names
+from mininet.models.layers import LayerBuilder, Place
+
+ASSEMBLERS: dict[str, Callable[[ModelConfig], LayerBuilder]] = {
+    "mobilenet_v1": mobilenet_v1.assemble,
+    "mobilenet_v2": mobilenet_v2.assemble,
+    "mobilenet_v3_large": mobilenet_v3.assemble,
+    "mobilenet_v3_small": mobilenet_v3.assemble,
+}
+"""The builder of each architecture."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A name: an architecture, what the name implies about it, and its preprocessing if not the lineage's."""
+
+    architecture: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    preset: str = ""
+
+
+def _timm(architecture: str, width: float, preset: str = "", **options: Any) -> Entry:
+    return Entry(architecture, {"width": width, "lineage": "timm", **options}, preset)
+
+
+_LARGE, _SMALL = "mobilenet_v3_large", "mobilenet_v3_small"
+_TIMM_TABLE = {
+    "mobilenetv1_100": _timm("mobilenet_v1", 1.0),
+    "mobilenetv1_100h": _timm("mobilenet_v1", 1.0, head_conv=True),
+    "mobilenetv1_125": _timm("mobilenet_v1", 1.25, "timm-ra4-125"),
+    "mobilenetv2_035": _timm("mobilenet_v2", 0.35),
+    "mobilenetv2_050": _timm("mobilenet_v2", 0.5),
+    "mobilenetv2_075": _timm("mobilenet_v2", 0.75),
+    "mobilenetv2_100": _timm("mobilenet_v2", 1.0),
+    "mobilenetv2_110d": _timm("mobilenet_v2", 1.1, depth=1.2, fix_stem_head=True),
+    "mobilenetv2_120d": _timm("mobilenet_v2", 1.2, depth=1.4, fix_stem_head=True),
+    "mobilenetv2_140": _timm("mobilenet_v2", 1.4),
+    "mobilenetv3_large_075": _timm(_LARGE, 0.75),
+    "mobilenetv3_large_100": _timm(_LARGE, 1.0),
+    "mobilenetv3_large_150d": _timm(_LARGE, 1.5, "timm-ra4-150d", depth=1.2),
+    "mobilenetv3_rw": _timm(_LARGE, 1.0, lineage="timm-rw"),
+    "mobilenetv3_small_050": _timm(_SMALL, 0.5),
+    "mobilenetv3_small_075": _timm(_SMALL, 0.75),
+    "mobilenetv3_small_100": _timm(_SMALL, 1.0),
+    "tf_mobilenetv3_large_075": _timm(_LARGE, 0.75, lineage="timm-tf"),
+    "tf_mobilenetv3_large_100": _timm(_LARGE, 1.0, lineage="timm-tf"),
+    "tf_mobilenetv3_large_minimal_100": _timm(_LARGE, 1.0, lineage="timm-tf", minimalistic=True),
+    "tf_mobilenetv3_small_075": _timm(_SMALL, 0.75, lineage="timm-tf"),
+    "tf_mobilenetv3_small_100": _timm(_SMALL, 1.0, lineage="timm-tf"),
+    "tf_mobilenetv3_small_minimal_100": _timm(_SMALL, 1.0, lineage="timm-tf", minimalistic=True),
+}
+_KERAS_TABLE = {
+    "MobileNet": "mobilenet_v1",
+    "MobileNetV2": "mobilenet_v2",
+    "MobileNetV3Large": _LARGE,
+    "MobileNetV3Small": _SMALL,
+}
+
+MODELS: dict[str, Entry] = {
+    **{name: Entry(name) for name in ASSEMBLERS},
+    **{f"timm/{name}": entry for name, entry in _TIMM_TABLE.items()},
+    **{f"keras/{name}": Entry(arch, {"lineage": "keras"}) for name, arch in _KERAS_TABLE.items()},
+}
+"""Every name that `config_for` knows."""
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of networks, those that a pattern matches.
+
+    Parameters
+    ----------
+    pattern : str
+        With ``*``, ``?`` and ``[...]`` as in a shell; the case counts.
+    """
+    return [name for name in MODELS if fnmatchcase(name, pattern)]
+
+
+def config_for(name: str, **overrides: Any) -> ModelConfig:
+    """The configuration that a name stands for.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_models`.
+    **overrides
+        Fields of `ModelConfig`, instead of what the name implies.
+
+    Raises
+    ------
+    UnknownNameError
+        If no network is called that.
+    ArgumentError
+        If an override is no field of `ModelConfig`, or its value makes no sense.
+    """
+    if name not in MODELS:
+        raise UnknownNameError("model", name, MODELS)
+    known = option_names()
+    for option in overrides:
+        if option not in known:
+            raise ArgumentError(f"unknown option {option!r} for {name}; expected one of {', '.join(known)}")
+    entry = MODELS[name]
+    return ModelConfig(entry.architecture, **{**entry.options, **overrides})
+
+
+def preset_for(name: str, config: ModelConfig) -> str:
+    """Name of the preprocessing preset that the published weights of a network want.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_models`, or an architecture.
+    config : ModelConfig
+        Its configuration, whose lineage may be another than the name implies.
+    """
+    return MODELS[name].preset or config.conventions.preset
+
+
+def build_graph(config: ModelConfig) -> Graph:
+    """The network as a graph without weights."""
+    return assemble(config)[0]
+
+
+def assemble(config: ModelConfig) -> tuple[Graph, dict[str, Place]]:
+    """The network as a graph without weights, and the place of each node that has weights."""
+    builder = ASSEMBLERS[config.architecture](config)
+    return builder.build(builder.nodes[-1].name), builder.places

@@ -1,0 +1,101 @@
+"""One kernel call, described in plain Python: what an op hands to the C side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mininet._native import BLOCK
+
+Image = tuple[int, int, int]
+
+
+def image_of(shape: tuple[int, ...]) -> Image:
+    """(channels, height, width) of one image of a logical (N, C, H, W) or (N, F) shape."""
+    return (shape[1], 1, 1) if len(shape) == 2 else (shape[1], shape[2], shape[3])
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A kernel, its geometry for one image, and its constants.
+
+    Attributes
+    ----------
+    kernel : str
+        Name in the C dispatch table, for example ``"depthwise"``.
+    inputs, output : (C, H, W)
+        Logical size of each operand for one image. In memory channels come in blocks.
+    window, stride, dilation : (int, int)
+        Rows and columns of the sliding window.
+    padding : (int, int, int, int)
+        Zeros above, below, left and right of the input.
+    groups : int
+        Channel groups of a convolution.
+    activation : str
+        Applied to the result before it is stored (squeeze-and-excite: to the squeezed vector).
+    gate : str
+        Squeeze-and-excite alone: the activation that makes the gate.
+    hidden : int
+        Squeeze-and-excite alone: length of the squeezed vector.
+    first : Step or None
+        Of two fused convolutions the first, as a step of its own; `inputs` is then its result.
+    constants : tuple of float32 arrays
+        Weights in the layout the kernel wants, C-contiguous.
+    workspace : int
+        Floats of scratch memory that each thread needs.
+    planar_input, planar_output : bool
+        Whether the first input or the output is (C, H, W) in memory: the network's own ends.
+    """
+
+    kernel: str
+    inputs: tuple[Image, ...]
+    output: Image
+    window: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    groups: int = 1
+    activation: str = "identity"
+    gate: str = "identity"
+    hidden: int = 0
+    first: Step | None = None
+    constants: tuple[NDArray[np.float32], ...] = ()
+    workspace: int = 0
+    planar_input: bool = False
+    planar_output: bool = False
+
+    @property
+    def reads(self) -> tuple[Image, ...]:
+        """Size of each operand that is read from memory."""
+        return self.inputs if self.first is None else self.first.inputs
+
+    def planar(self) -> Step:
+        """The same step on an input that is planar in memory."""
+        if self.first is not None:
+            return replace(self, first=self.first.planar())
+        return replace(self, planar_input=True)
+
+
+def blocked(channels: int) -> int:
+    """Channels rounded up to whole blocks, as tensors and per-channel constants hold them."""
+    return -(-channels // BLOCK) * BLOCK
+
+
+def floats_of(image: Image) -> int:
+    """Floats that one image takes in memory."""
+    return blocked(image[0]) * image[1] * image[2]
+
+
+def per_channel(vector: Any) -> NDArray[np.float32]:
+    """A constant with its channels on the last axis, filled up with zeros to whole blocks."""
+    vector = np.asarray(vector)
+    padding = [(0, 0)] * (vector.ndim - 1) + [(0, blocked(vector.shape[-1]) - vector.shape[-1])]
+    return constant(np.pad(vector, padding))
+
+
+def constant(array: Any) -> NDArray[np.float32]:
+    """A C-contiguous float32 view or copy, as kernels take their constants."""
+    return np.ascontiguousarray(array, dtype=np.float32)

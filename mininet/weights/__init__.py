@@ -1,0 +1,223 @@
+"""Reading weights files: one file per format, told apart by content, never by name.
+
+A new format is one entry in :data:`FORMATS` and one module with a function ``(file: SourceFile) ->
+Contents``. The modules are imported when a file of their format comes, so ``import mininet`` does not pay for
+them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
+
+from mininet.errors import DTypeError, UnknownNameError, WeightsError
+from mininet.weights.source import Array, Contents, SourceFile
+
+__all__ = ["FORMATS", "Format", "Weights", "read_weights"]
+
+HEAD_BYTES = 64
+MAX_PIPE_BYTES = (
+    512 << 20
+)  # A pipe has no size to check against, so it gets a bound: many times any MobileNet.
+
+# The pickled integer 0x1950a86a20f9469cfc6c that starts a file of torch.save before PyTorch 1.6.
+TORCH_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+
+
+@dataclass(frozen=True)
+class Peek:
+    """What a sniffer sees of a file: its first bytes and, if it is a zip archive, the names in it."""
+
+    head: bytes
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One weights format: its name, its sniffer, and its reader as ``"module:function"`` of this package."""
+
+    name: str
+    sniff: Callable[[Peek], bool]
+    reader: str
+
+
+FORMATS: tuple[Format, ...] = (
+    Format(
+        "torch-zip",
+        lambda p: any(("/" + name).endswith("/data.pkl") for name in p.members),
+        "torch_pickle:read_zip",
+    ),
+    Format("npz", lambda p: any(name.endswith(".npy") for name in p.members), "npz:read"),
+    Format("torch-legacy", lambda p: TORCH_LEGACY_MAGIC in p.head, "torch_pickle:read_legacy"),
+    Format("tflite", lambda p: p.head[4:8] == b"TFL3", "tflite:read"),
+    # No magic: a little-endian 64-bit header length, whose upper bytes are 0 in any real file, then JSON.
+    Format("safetensors", lambda p: p.head[8:9] == b"{" and p.head[5:8] == b"\0\0\0", "safetensors:read"),
+)
+
+# Files that people have in hand and that are none of the above: named, so that the message helps.
+_FOREIGN: tuple[tuple[str, Callable[[Peek], bool]], ...] = (
+    ("a Keras archive (.keras), which this version cannot read", lambda p: "model.weights.h5" in p.members),
+    ("an HDF5 file (.h5), which this version cannot read", lambda p: p.head.startswith(b"\x89HDF\r\n\x1a\n")),
+    ("a zip archive without tensors", lambda p: p.head.startswith(b"PK")),
+    (
+        "a pickle that torch.save did not write",
+        lambda p: p.head[:1] == b"\x80" and p.head[1:2] in b"\2\3\4\5",
+    ),
+    ("a single NumPy array (.npy)", lambda p: p.head.startswith(b"\x93NUMPY")),
+    ("a Git LFS pointer, not the file itself", lambda p: p.head.startswith(b"version https://git-lfs")),
+    ("a web page", lambda p: p.head.lstrip().lower().startswith((b"<!doctype", b"<html"))),
+)
+
+
+class _UnknownTensorError(UnknownNameError, KeyError):
+    """A name that the file does not hold; a KeyError too, as the mapping protocol asks."""
+
+    __str__ = Exception.__str__  # KeyError would print the repr of the message.
+
+
+class Weights(Mapping[str, Array]):
+    """The tensors of one weights file: a read-only mapping from name to read-only array.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Tensors in the file's order, names and layout.
+    metadata : mapping of str to str
+        What the file says about itself.
+    format : str
+        Name of the format, as in :data:`FORMATS`.
+    path : str
+        File they came from, as given.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, Array], metadata: Mapping[str, str], format: str, path: str
+    ) -> None:
+        self._arrays = dict(arrays)
+        self.metadata: dict[str, str] = dict(metadata)
+        self.format = format
+        self.path = path
+
+    def __getitem__(self, name: str) -> Array:
+        if name in self:
+            return self._arrays[name]
+        raise _UnknownTensorError(f"tensor in {self.path!r}", name, self._arrays)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._arrays
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        count = sum(array.size for array in self._arrays.values())
+        return f"<Weights {self.path!r}: {self.format}, {len(self)} tensors, {count} values>"
+
+
+def read_weights(path: str | os.PathLike[str]) -> Weights:
+    """Read a weights file of any known format, recognised by its content.
+
+    Formats: safetensors, NumPy ``.npz``, PyTorch ``.pth``/``.pt`` (zip and legacy; torch is not needed and no
+    code in the file can run), and float ``.tflite`` (extra ``convert``). A pipe works too.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    Weights
+        Read-only arrays under the file's own names and in its own layout; bfloat16 becomes float32, every
+        other type stays. ``.metadata`` holds the file's strings, ``.format`` the format's name.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, empty, foreign, truncated, damaged or unsafe. The message is one line.
+    DTypeError
+        If `path` is no path.
+    MissingExtraError
+        If the format needs a package that is not installed.
+    """
+    try:
+        name = os.fsdecode(os.fspath(path))
+    except TypeError:
+        raise DTypeError(f"weights path: expected a str or os.PathLike, got {type(path).__name__}") from None
+    try:
+        with open(name, "rb", opener=_open_source) as opened:
+            file = _sized(opened)
+            peek = _peek(file)
+            found = _sniff(peek)
+            arrays, metadata = _read(found, file)
+    except (WeightsError, OSError, ValueError, MemoryError) as error:
+        system = error.strerror if isinstance(error, OSError) else None
+        why = system or str(error) or type(error).__name__
+        raise WeightsError(f"cannot read weights from {name!r}: {why}") from error
+    return Weights(arrays, metadata, found.name, name)
+
+
+def _open_source(name: str, flags: int) -> int:
+    """Open `name`, refusing folders and devices in words of our own (a device may have no end)."""
+    descriptor = os.open(name, flags)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
+        return descriptor
+    os.close(descriptor)
+    raise WeightsError(f"expected a file, found a {'folder' if stat.S_ISDIR(mode) else 'device'}")
+
+
+def _sized(file: BinaryIO) -> SourceFile:
+    status = os.fstat(file.fileno())
+    if stat.S_ISREG(status.st_mode):
+        return SourceFile(file, status.st_size)
+    whole = BytesIO()
+    while chunk := file.read(1 << 20):
+        whole.write(chunk)
+        if whole.tell() > MAX_PIPE_BYTES:
+            raise WeightsError(f"expected at most {MAX_PIPE_BYTES} bytes from a pipe, more came")
+    size = whole.tell()
+    whole.seek(0)
+    return SourceFile(whole, size)
+
+
+def _peek(file: SourceFile) -> Peek:
+    head = file.read(HEAD_BYTES)
+    members: tuple[str, ...] = ()
+    if head.startswith((b"PK\3\4", b"PK\5\6")):
+        archive = importlib.import_module("mininet.weights.archive")
+        members = tuple(archive.Archive(file).names)
+    file.seek(0)
+    return Peek(head, members)
+
+
+def _sniff(peek: Peek) -> Format:
+    if not peek.head:
+        raise WeightsError("the file is empty")
+    for known in FORMATS:
+        if known.sniff(peek):
+            return known
+    names = ", ".join(known.name for known in FORMATS)
+    for description, sniff in _FOREIGN:
+        if sniff(peek):
+            raise WeightsError(f"expected one of {names}; found {description}")
+    raise WeightsError(f"expected one of {names}; found a file that starts with {peek.head[:8]!r}")
+
+
+def _read(found: Format, file: SourceFile) -> Contents:
+    module, _, function = found.reader.partition(":")
+    read: Callable[[SourceFile], Contents] = getattr(
+        importlib.import_module(f"{__name__}.{module}"), function
+    )
+    try:
+        return read(file)
+    except WeightsError as error:
+        raise WeightsError(f"{found.name}: {error}") from error

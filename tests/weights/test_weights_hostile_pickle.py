@@ -1,0 +1,291 @@
+"""Pickles that attack: each runs under Python's own unpickler, and none does anything under ours.
+
+No torch here: the files are put together by hand, so that the lies in them are exactly ours.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import os
+import pickle
+import subprocess
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mininet.errors import WeightsError
+from mininet.weights import read_weights
+from mininet.weights.torch_pickle import LEGACY_MAGIC, LEGACY_PROTOCOL
+
+EXTENSION = 0x6D6E  # any free code of copyreg's registry
+
+
+class _Call:
+    """Pickles as a call."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def _text(value: str) -> bytes:
+    return b"X" + len(value.encode()).to_bytes(4, "little") + value.encode()
+
+
+COMMAND = "touch marker"
+EXPLOITS: dict[str, bytes] = {
+    **{f"reduce, protocol {p}": pickle.dumps(_Call(os.system, COMMAND), p) for p in range(6)},
+    "nested": pickle.dumps({"state_dict": [({"x": _Call(os.system, COMMAND)},)]}, 2),
+    "subprocess": pickle.dumps(_Call(subprocess.getoutput, COMMAND), 2),
+    "eval": pickle.dumps(_Call(eval, f"__import__('os').system({COMMAND!r})"), 2),
+    "exec": pickle.dumps(_Call(exec, f"__import__('os').system({COMMAND!r})"), 4),
+    "global": b"\x80\x02cos\nsystem\n(" + _text(COMMAND) + b"tR.",
+    "stack global": b"\x80\x04" + _text("os") + _text("system") + b"\x93" + _text(COMMAND) + b"\x85R.",
+    "stack global from the memo": b"\x80\x04"
+    + _text("os") + b"\x940" + _text("system") + b"\x940" + b"h\x00h\x01\x93" + _text(COMMAND) + b"\x85R.",
+    "inst": b"(" + _text(COMMAND) + b"ios\nsystem\n.",
+    "obj": b"(cos\nsystem\n" + _text(COMMAND) + b"o.",
+    "ext1": b"\x80\x02\x83" + EXTENSION.to_bytes(2, "little") + _text(COMMAND) + b"\x85R.",
+    "dropped from the stack": b"\x80\x02cos\nsystem\n" + _text(COMMAND) + b"\x85R0}.",
+    "behind a memo loop": b"\x80\x02]q\x00h\x00acos\nsystem\n" + _text(COMMAND) + b"\x85R.",
+    "getattr": b"\x80\x02cbuiltins\ngetattr\ncos\n__dict__\n" + _text("get") + b"\x86R" + _text("system")
+    + b"\x85R" + _text(COMMAND) + b"\x85R.",
+}  # fmt: skip
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    copyreg.add_extension("os", "system", EXTENSION)
+    yield tmp_path
+    copyreg.remove_extension("os", "system", EXTENSION)
+
+
+def _zip(path: Path, root: bytes, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", root)
+        for name, data in members.items():
+            archive.writestr(f"x/{name.replace('_', '/')}", data)
+    return path
+
+
+def _dumped(value: Any) -> bytes:
+    return pickle.dumps(value, 2)
+
+
+MAGIC, PROTOCOL = _dumped(LEGACY_MAGIC), _dumped(LEGACY_PROTOCOL)
+SYSTEM = _dumped({"protocol_version": LEGACY_PROTOCOL, "little_endian": True})
+
+
+def _legacy(
+    path: Path, root: bytes, system: bytes = SYSTEM, keys: bytes = _dumped([]), data: bytes = b""
+) -> Path:
+    path.write_bytes(MAGIC + PROTOCOL + system + root + keys + data)
+    return path
+
+
+PLACES: dict[str, Callable[[Path, bytes], Path]] = {
+    "zip": _zip,
+    "legacy object": _legacy,
+    "legacy system": lambda path, attack: _legacy(path, b"}.", system=attack),
+    "legacy keys": lambda path, attack: _legacy(path, b"}.", keys=attack),
+    "legacy protocol": lambda path, attack: (path.write_bytes(MAGIC + attack) and path) or path,
+}
+
+
+@pytest.mark.parametrize("attack", EXPLOITS.values(), ids=EXPLOITS)
+def test_exploits_are_real(attack: bytes, in_tmp: Path) -> None:
+    """The control: without it, a payload with a typing error would prove nothing about the reader."""
+    try:
+        value = pickle.loads(attack)
+        if isinstance(value, subprocess.Popen):
+            value.wait()
+    except Exception:  # what comes after the call does not matter
+        pass
+    assert (in_tmp / "marker").exists()
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("attack", EXPLOITS.values(), ids=EXPLOITS)
+def test_exploits_do_nothing(attack: bytes, place: str, in_tmp: Path) -> None:
+    path = PLACES[place](in_tmp / "a.pth", attack)
+    with pytest.raises(
+        WeightsError, match=r"not among|do not need|no builder|nothing was run|truncated|expected"
+    ) as e:
+        read_weights(path)
+    assert "\n" not in str(e.value)
+    assert [entry.name for entry in in_tmp.iterdir()] == ["a.pth"], "code ran or a file appeared"
+
+
+class _Torch:
+    """Writes the opcodes of ``torch.save`` for one tensor, true or not."""
+
+    def __init__(self, **lies: Any) -> None:
+        truth = {
+            "kind": "FloatStorage", "key": "0", "count": 6, "offset": 0, "shape": (2, 3), "stride": (3, 1),
+            "tag": "storage", "rebuild": "_rebuild_tensor_v2",
+        }  # fmt: skip
+        self.fields = {**truth, **lies}
+
+    def dumped(self) -> bytes:
+        f = self.fields
+        identifier = b"(" + _raw(f["tag"]) + f"ctorch\n{f['kind']}\n".encode() + _raw(f["key"]) + _raw("cpu")
+        storage = identifier + _raw(f["count"]) + b"tQ"
+        arguments = b"(" + storage + _raw(f["offset"]) + _raw(f["shape"]) + _raw(f["stride"]) + b"\x89}t"
+        return b"\x80\x02}" + _raw("w") + f"ctorch._utils\n{f['rebuild']}\n".encode() + arguments + b"Rs."
+
+
+def _raw(value: Any) -> bytes:
+    return _dumped(value)[2:-1]  # without PROTO and STOP
+
+
+DATA = np.arange(6, dtype="<f4").tobytes()
+
+
+def test_hand_made_files_are_read(tmp_path: Path) -> None:
+    """The control for the table below."""
+    root = _Torch().dumped()
+    tail = (6).to_bytes(8, "little") + DATA
+    for path in (
+        _zip(tmp_path / "z", root, data_0=DATA),
+        _legacy(tmp_path / "l", root, SYSTEM, _dumped(["0"]), tail),
+    ):
+        np.testing.assert_array_equal(read_weights(path)["w"], np.arange(6, dtype=np.float32).reshape(2, 3))
+
+
+def test_big_endian_files_are_read(tmp_path: Path) -> None:
+    data = np.arange(6, dtype=">f4").tobytes()
+    root, system = _Torch().dumped(), _dumped({"little_endian": False})
+    tail = (6).to_bytes(8, "big") + data
+    for path in (
+        _zip(tmp_path / "z", root, data_0=data, byteorder=b"big"),
+        _legacy(tmp_path / "l", root, system, _dumped(["0"]), tail),
+    ):
+        array = read_weights(path)["w"]
+        np.testing.assert_array_equal(array, np.arange(6, dtype=np.float32).reshape(2, 3))
+        assert array.dtype.isnative
+        assert not array.flags.writeable
+
+
+LIES: dict[str, tuple[dict[str, Any], str]] = {
+    "beyond the storage": ({"offset": 1}, "elements 1..7 of a storage of 6"),
+    "stride too long": ({"stride": (4, 1)}, "of a storage of 6"),
+    "negative stride": ({"stride": (-3, 1)}, "got -3"),
+    "negative offset": ({"offset": -1}, "got -1"),
+    "negative size": ({"shape": (-2, -3)}, "got -2"),
+    "huge size": ({"shape": (2**40, 3), "stride": (0, 0)}, "expand to"),
+    "overflow": ({"shape": (2**62, 2**62), "stride": (0, 0)}, "more than"),
+    "overflowing stride": ({"stride": (2**63, 1)}, "more than"),
+    "huge integer": ({"offset": 1 << 100_000}, "more than|sizes of 0 or more"),
+    "huge rank": ({"shape": (1,) * 99, "stride": (1,) * 99}, "at most 32"),
+    "fewer strides": ({"stride": (1,)}, "as many strides as sizes"),
+    "shape no tuple": ({"shape": 3}, "as many strides as sizes"),
+    "float size": ({"shape": (2.0, 3)}, "got a float"),
+    "bool size": ({"shape": (True, 3)}, "got True"),
+    "count over the bytes": ({"count": 7}, "shorter|truncated|is not the one"),
+    "huge count": ({"count": 2**62}, "more than"),
+    "negative count": ({"count": -1}, "got -1"),
+    "count no integer": ({"count": "6"}, "got '6'"),
+    "no such storage": ({"key": "1"}, "found none|is not the one"),
+    "climbing key": ({"key": "../../../etc/passwd"}, "found none|is not the one"),
+    "key no string": ({"key": 0}, "expected one of"),
+    "kind no storage": ({"kind": "float32"}, "expected one of"),
+    "unknown kind": ({"kind": "ComplexFloatStorage"}, "not among"),
+    "no storage id": ({"tag": "module"}, "no storage"),
+    "other builder": ({"rebuild": "_rebuild_sparse_tensor"}, "not among"),
+}
+
+
+@pytest.mark.parametrize(("lies", "expected"), LIES.values(), ids=LIES)
+def test_lies_about_tensors(lies: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    root = _Torch(**lies).dumped()
+    tail = (6).to_bytes(8, "little") + DATA
+    for path in (
+        _zip(tmp_path / "z", root, data_0=DATA),
+        _legacy(tmp_path / "l", root, SYSTEM, _dumped(["0"]), tail),
+    ):
+        with pytest.raises(WeightsError, match=expected) as error:
+            read_weights(path)
+        assert "\n" not in str(error.value)
+
+
+# Ten references to the list before, nine times over.
+LAUGHS = b"".join(b"](" + b"h%c" % i * 10 + b"eq%c" % (i + 1) for i in range(9))
+
+DAMAGED: dict[str, bytes] = {
+    "empty": b"",
+    "no stop": b"\x80\x02}",
+    "empty stack": b"\x80\x02.",
+    "no mark": b"\x80\x02t.",
+    "unknown memo": b"\x80\x02h\x05.",
+    "unknown opcode": b"\x80\x02\xff.",
+    "odd items": b"\x80\x02}(K\x01u.",
+    "fills a tuple": b"\x80\x02)K\x01a.",
+    "sets items of a global": b"\x80\x02ctorch\nFloatStorage\nK\x01K\x02s.",
+    "attributes of a global": b"\x80\x02ccollections\nOrderedDict\n}b.",
+    "calls a dtype": b"\x80\x02ctorch\nfloat32\n)R.",
+    "makes an object": b"\x80\x02csubprocess\nPopen\n)\x81.",
+    "makes an object of ours": b"\x80\x02ccollections\nOrderedDict\n)\x81.",
+    "calls a number": b"\x80\x02K\x01)R.",
+    "wrong arguments": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.",
+    "OrderedDict of numbers": b"\x80\x02ccollections\nOrderedDict\n(K\x01K\x02tR.",
+    "unhashable key": b"\x80\x02}]K\x01s.",
+    "cyclic root": b"\x80\x02}q\x00" + _text("state_dict") + b"h\x00s.",
+    "string of 4 GB": b"\x80\x02X\xff\xff\xff\xffabc.",
+    "string of 8 EB": b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7fabc.",
+    "bytearray of 8 EB": b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7fabc.",
+    "memo index of 4 G": b"\x80\x02}r\xff\xff\xff\xff.",
+    "frame of 8 EB": b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f}.",
+    "a million digits": b"L" + b"9" * 1_000_000 + b"L\n.",
+    "deeply nested tuples": b"\x80\x02)" + b"\x85" * 240_000 + b".",
+    "a key of nested tuples": b"\x80\x02})" + b"\x85" * 240_000 + b"K\x01s.",
+    "deeply nested lists": b"\x80\x02" + b"]" * 120_000 + b"a" * 119_999 + b".",
+    "a billion laughs": b"\x80\x02]q\x00" + LAUGHS + b".",
+    "too long": b"\x80\x02" + b"N0" * 200_000 + b".",
+    "invalid text": b"\x80\x02X\x02\x00\x00\x00\xff\xfe.",
+    "persistent id by name": b"Pstorage\n.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["zip", "legacy object"])
+@pytest.mark.parametrize("attack", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_pickles(attack: bytes, place: str, tmp_path: Path) -> None:
+    path = PLACES[place](tmp_path / "a.pth", attack)
+    start = time.process_time()
+    with pytest.raises(WeightsError) as error:
+        read_weights(path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+    assert time.process_time() - start < 10, "a bad file holds the process up"
+
+
+def test_builders_and_tables_are_untouched_by_a_hostile_file(tmp_path: Path) -> None:
+    """BUILD with slot state sets attributes of whatever lies on the stack: of our functions, if let."""
+    attack = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}" + _text("__defaults__") + b")s\x86b."
+    with pytest.raises(WeightsError, match="sets attributes"):
+        read_weights(_zip(tmp_path / "a", attack))
+
+
+def test_two_pickles_or_odd_byte_order(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "two", "w") as archive:
+        archive.writestr("x/data.pkl", b"}.")
+        archive.writestr("y/data.pkl", b"}.")
+    with pytest.raises(WeightsError, match=r"one data.pkl in the archive, found 2"):
+        read_weights(tmp_path / "two")
+    with pytest.raises(WeightsError, match="byte order little or big"):
+        read_weights(_zip(tmp_path / "odd", b"}.", byteorder=b"pdp"))
+
+
+def test_the_same_storage_under_two_declarations(tmp_path: Path) -> None:
+    body = _Torch().dumped()[2:-2] + b"s" + _Torch(kind="IntStorage").dumped()[3:-2]
+    root = b"\x80\x02" + body + b"s."
+    tail = (6).to_bytes(8, "little") + DATA
+    with pytest.raises(WeightsError, match="declared twice, differently"):
+        read_weights(_legacy(tmp_path / "l", root, SYSTEM, _dumped(["0"]), tail))
