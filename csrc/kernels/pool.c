@@ -5,15 +5,36 @@
  * avg_pool: the mean of the window's pixels that lie inside the input (padding does not count).
  */
 
-/* The mean of one block. */
-MN_INLINE void mn_mean_block(const float *x, const mn_extent *in, float *y)
+/* Rows that are summed at once: one chain of additions would wait for each to end before it begins the next. */
+#define MN_POOL_ROWS 4
+
+/* Adds up `count` neighbouring rows of `width` pixels, one vector of channels; count is a constant. */
+MN_INLINE vf mn_add_rows(const int count, vf total, const float *x, ptrdiff_t width)
 {
+    vf row[MN_POOL_ROWS];
+    MN_UNROLL for (int r = 0; r < count; r++) row[r] = mn_set(0.0f);
+    for (ptrdiff_t w = 0; w < width; w++)
+        MN_UNROLL for (int r = 0; r < count; r++) row[r] = mn_add(row[r], mn_load(x + (r * width + w) * MN_BLOCK));
+    MN_UNROLL for (int r = 0; r < count; r++) total = mn_add(total, row[r]);
+    return total;
+}
+
+/* The mean of one block. Rows are dealt out evenly. */
+static void mn_mean_block(const float *x, const mn_extent *in, float *y)
+{
+    const ptrdiff_t groups = mn_ceil_div(in->h, MN_POOL_ROWS), least = in->h / groups, more = in->h % groups;
     for (int i = 0; i < MN_BLOCK; i += MN_WIDTH) {
+        const float *rows = x + i;
         vf total = mn_set(0.0f);
-        for (ptrdiff_t h = 0; h < in->h; h++) {
-            vf row = mn_set(0.0f);
-            for (ptrdiff_t w = 0; w < in->w; w++) row = mn_add(row, mn_load(x + (h * in->w + w) * MN_BLOCK + i));
-            total = mn_add(total, row);
+        for (ptrdiff_t g = 0; g < groups; g++) {
+            const ptrdiff_t count = least + (g < more);
+            switch (count) {
+            case 1: total = mn_add_rows(1, total, rows, in->w); break;
+            case 2: total = mn_add_rows(2, total, rows, in->w); break;
+            case 3: total = mn_add_rows(3, total, rows, in->w); break;
+            default: total = mn_add_rows(MN_POOL_ROWS, total, rows, in->w); break;
+            }
+            rows += count * in->w * MN_BLOCK;
         }
         mn_store(y + i, mn_div(total, mn_set((float)(in->h * in->w))));
     }

@@ -153,4 +153,10 @@ MN_INLINE ptrdiff_t mn_blocks(ptrdiff_t c) { return mn_ceil_div(c, MN_BLOCK); }
 MN_INLINE ptrdiff_t mn_plane(const mn_extent *e) { return e->h * e->w * MN_BLOCK; }
 MN_INLINE ptrdiff_t mn_floats(const mn_extent *e) { return mn_blocks(e->c) * mn_plane(e); }
 
+/* Vectors of block b that hold channels. */
+MN_INLINE ptrdiff_t mn_panels_of_block(const mn_extent *e, ptrdiff_t b)
+{
+    return mn_ceil_div(mn_least(MN_BLOCK, e->c - b * MN_BLOCK), MN_WIDTH);
+}
+
 #endif

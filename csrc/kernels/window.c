@@ -29,6 +29,11 @@ MN_INLINE ptrdiff_t mn_ring_length(const mn_step *s)
     return mn_most(reach, s->pl + s->in[0].w) * MN_BLOCK;
 }
 
+/* Slots of the ring: rows of one window, and those that the next one needs beyond them. */
+MN_INLINE ptrdiff_t mn_ring_rows(const mn_step *s) { return (s->kh - 1) * s->dh + 1 + s->sh; }
+
+MN_INLINE ptrdiff_t mn_ring_floats(const mn_step *s) { return mn_ring_rows(s) * mn_ring_length(s); }
+
 /* `count` neighbouring outputs. Each weight is loaded once and meets `count` vectors of the row: as many
  * independent sums as the latency of an FMA wants. count is a constant, sw one where it pays. */
 MN_INLINE void mn_window_tile(const int count, const int ending, const mn_step *s, const float *const *row, const float *w, vf bias,
@@ -78,8 +83,8 @@ MN_WINDOW_FUNCTION(mn_window_row_any_swish, MN_SWISH, s->sw)
 
 typedef void (*mn_window)(const mn_step *s, const float **row, const float *w, const float *bias, float *y);
 
-/* One output row of one block out of the ring. */
-static void mn_window_row(const mn_step *s, const mn_ring *ring, const float *w, const float *bias, float *y)
+/* One output row of one block out of the ring: as many panels of it as hold channels. */
+static void mn_window_row(const mn_step *s, const mn_ring *ring, ptrdiff_t panels, const float *w, const float *bias, float *y)
 {
     static const mn_window windows[2][3] = {
         {mn_window_row_1, mn_window_row_2, mn_window_row_any},
@@ -87,7 +92,7 @@ static void mn_window_row(const mn_step *s, const mn_ring *ring, const float *w,
     };
     const mn_window window = windows[mn_ending(s->activation)][mn_least(s->sw, 3) - 1];
     const float *row[MN_MOST_ROWS];
-    for (int i = 0; i < MN_BLOCK; i += MN_WIDTH) {
+    for (ptrdiff_t i = 0; i < panels * MN_WIDTH; i += MN_WIDTH) {
         for (ptrdiff_t ky = 0; ky < s->kh; ky++) row[ky] = mn_ring_slot(ring, ky * s->dh) + i;
         window(s, row, w + i, bias + i, y + i);
     }
@@ -101,8 +106,8 @@ typedef void (*mn_fill)(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdif
 MN_INLINE void mn_window_block(const mn_step *s, const mn_views *v, ptrdiff_t b, mn_fill fill)
 {
     const float *w = s->constant[0] + b * s->kh * s->kw * MN_BLOCK, *bias = s->constant[1] + b * MN_BLOCK;
-    const ptrdiff_t rows = (s->kh - 1) * s->dh + 1;
-    mn_ring ring = {v->workspace, rows + s->sh, mn_ring_length(s), 0};
+    const ptrdiff_t rows = (s->kh - 1) * s->dh + 1, panels = mn_panels_of_block(&s->out, b);
+    mn_ring ring = {v->workspace, mn_ring_rows(s), mn_ring_length(s), 0};
     float *y = v->y + b * mn_plane(&s->out);
     ptrdiff_t next = -s->pt;                    /* first input row that no slot has held yet */
     memset(ring.memory, 0, (size_t)(ring.rows * ring.length) * sizeof(float));      /* the margins stay zero */
@@ -115,7 +120,7 @@ MN_INLINE void mn_window_block(const mn_step *s, const mn_views *v, ptrdiff_t b,
             if (next >= 0 && next < s->in[0].h) fill(s, v, b, next, slot + s->pl * MN_BLOCK);
             else memset(slot, 0, (size_t)ring.length * sizeof(float));
         }
-        if (oy >= 0) mn_window_row(s, &ring, w, bias, y + oy * s->out.w * MN_BLOCK);
+        if (oy >= 0) mn_window_row(s, &ring, panels, w, bias, y + oy * s->out.w * MN_BLOCK);
         ring.oldest += s->sh;
         if (ring.oldest >= ring.rows) ring.oldest -= ring.rows;
     }
