@@ -227,6 +227,11 @@ cdef class Program:
         return self._program.arena * sizeof(float)
 
     @property
+    def packed_bytes(self):
+        """Bytes of the weights, in the layouts that the kernels want."""
+        return self._constants.size * sizeof(float)
+
+    @property
     def workspace_bytes(self):
         """Bytes of scratch memory that each thread needs besides."""
         return self._program.workspace * sizeof(float)

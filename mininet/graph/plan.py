@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -17,7 +17,7 @@ from mininet.graph.executor import KernelExecutor, Result
 from mininet.graph.graph import INPUT, Graph
 from mininet.graph.passes import PASSES
 from mininet.ops import Conv2d, ConvDepthwise
-from mininet.ops.base import Shape
+from mininet.ops.base import Array, Shape
 from mininet.ops.step import Step, floats_of, image_of
 
 Float32 = NDArray[np.float32]
@@ -52,22 +52,22 @@ class Plan:
     ----------
     steps : list of PlanStep
     graph : Graph
-        The rewritten graph that runs.
+        The rewritten graph that runs; without weights, which the program holds packed.
     """
 
     def __init__(self, graph: Graph, input_shape: Shape) -> None:
         self.input_shape = (1, *input_shape[1:])
         graph.infer_shapes(self.input_shape)  # complain in the user's names, before rewriting
         self._output_shapes = [graph.infer_shapes(self.input_shape)[name] for name in graph.outputs]
-        for rewrite in PASSES:
-            graph = rewrite(graph)
-        self.graph = graph
+        self._source = graph
+        rewritten = _rewritten(graph)
+        self.graph = rewritten.with_params({})
         self.steps: list[PlanStep] = []
-        self._program = self._compile()
+        self._program = self._compile(rewritten.params)
 
-    def _compile(self) -> _native.Program:
+    def _compile(self, params: Mapping[str, Array]) -> _native.Program:
         shapes = self.graph.infer_shapes(self.input_shape)
-        calls = self._calls(shapes)
+        calls = self._calls(shapes, params)
         outside = {PLANAR_INPUT: (1, 0)}
         outside |= {name: (2 + i, 0) for i, name in enumerate(self._final_names())}
         offsets, total = layout(_lifetimes(calls, set(outside)))
@@ -82,7 +82,7 @@ class Plan:
         sizes = [prod(shape) for shape in self._output_shapes]
         return _native.Program(bound, total, [prod(self.input_shape)], sizes)
 
-    def _calls(self, shapes: dict[str, Shape]) -> list[Call]:
+    def _calls(self, shapes: dict[str, Shape], params: Mapping[str, Array]) -> list[Call]:
         """Every kernel call, layout changes included."""
         calls: list[Call] = []
 
@@ -99,7 +99,7 @@ class Plan:
             call(Step("to_blocked", (image,), image, planar_input=True), (PLANAR_INPUT,), INPUT, "layout")
         for node in self.graph.nodes:
             sources = [shapes[name] for name in node.inputs]
-            step = node.op.lower(node.select(self.graph.params), *sources)
+            step = node.op.lower(node.select(params), *sources)
             names = node.inputs
             if names == (INPUT,) and planar:  # the general convolution reads the picture as it came
                 step, names = step.planar(), (PLANAR_INPUT,)
@@ -117,6 +117,11 @@ class Plan:
     def activation_bytes(self) -> int:
         """Peak memory for intermediate tensors of one run, in bytes."""
         return self._program.arena_bytes
+
+    @property
+    def packed_bytes(self) -> int:
+        """Memory for the weights as the kernels want them, in bytes."""
+        return self._program.packed_bytes
 
     def run(self, x: Float32, seconds: NDArray[np.float64] | None = None) -> list[Float32]:
         """Run a batch.
@@ -141,7 +146,7 @@ class Plan:
 
     @cached_property
     def _stepwise(self) -> KernelExecutor:
-        return KernelExecutor(self.graph, self.input_shape)
+        return KernelExecutor(_rewritten(self._source), self.input_shape)
 
     def trace(self, x: Float32) -> Iterator[Result]:
         """Run a batch step by step, by the kernels of the plan, and keep every value.
@@ -188,10 +193,17 @@ class Plan:
                 f"plan of {self.graph.name} for {shape} on {_native.isa()}: "
                 f"{len(rows)} steps, {total:,} MAdds",
                 *lines,
-                f"peak activation memory: {self.activation_bytes:,} bytes, "
-                f"and {self._program.workspace_bytes:,} of scratch per thread",
+                f"memory in bytes: {self.packed_bytes:,} for packed weights, {self.activation_bytes:,} for "
+                f"activations at their peak, {self._program.workspace_bytes:,} of scratch per thread",
             ]
         )
+
+
+def _rewritten(graph: Graph) -> Graph:
+    """The graph after every pass."""
+    for rewrite in PASSES:
+        graph = rewrite(graph)
+    return graph
 
 
 def _lifetimes(calls: list[Call], outside: set[str]) -> dict[str, Lifetime]:

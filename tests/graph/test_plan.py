@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from little_graphs import all_ops, assert_outputs, by_name, chain, graphs, image, reference, with_weights
 
+import mininet
 from mininet import _native
 from mininet.errors import ArgumentError, DTypeError, MininetError, ShapeError
 from mininet.graph import INPUT, Graph, GraphBuilder, KernelExecutor, Node, Plan, run_reference
@@ -253,6 +254,12 @@ def test_thread_counts_that_make_no_sense_are_refused() -> None:
     assert _native.cpu_count() >= 1
 
 
+def test_v2_takes_20_megabytes() -> None:
+    plan = mininet.create_model("mobilenet_v2", weights="random:0").plan((1, 3, 224, 224))
+    assert plan.packed_bytes + plan.activation_bytes <= 20e6, str(plan).splitlines()[-1]
+    assert not plan.graph.params, "the plan keeps a second copy of the weights beside the packed one"
+
+
 def test_print_shows_steps_kernels_and_memory() -> None:
     plan = Plan(all_ops(), SHAPE)
     text = str(plan)
@@ -261,12 +268,17 @@ def test_print_shows_steps_kernels_and_memory() -> None:
     assert lines[0].startswith(f"plan of all for 3x13x10 on {_native.isa()}: {len(plan.steps)} steps")
     assert len(lines) == len(plan.steps) + 3
     last = re.fullmatch(
-        r"peak activation memory: ([\d,]+) bytes, and ([\d,]+) of scratch per thread", lines[-1]
+        r"memory in bytes: ([\d,]+) for packed weights, ([\d,]+) for activations at their peak, "
+        r"([\d,]+) of scratch per thread",
+        lines[-1],
     )
     assert last is not None, lines[-1]
-    assert int(last[1].replace(",", "")) == plan.activation_bytes > 0
-    # The largest ring: the 5x5 depthwise has 5 rows and one more, of 5 pixels with 2 zeros on either side.
-    assert int(last[2].replace(",", "")) == 4 * 16 * (5 + 1) * (5 + 4)
+    packed, activations, scratch = (int(figure.replace(",", "")) for figure in last.groups())
+    assert packed == plan.packed_bytes >= sum(4 * np.prod(s) for s in plan.graph.param_shapes().values())
+    assert activations == plan.activation_bytes > 0
+    # The fused depthwise needs most: 3 rows and one more, of 5 pixels with a zero on either side, and behind
+    # them room for a whole block of its expansion, 7x5 pixels.
+    assert scratch == 4 * 16 * ((3 + 1) * (5 + 2) + 7 * 5)
     assert any("mn_depthwise_f32" in line and "relu6" in line for line in lines)
     assert not any(line != line.rstrip() for line in lines)
     total = sum(step.madds for step in plan.steps)
