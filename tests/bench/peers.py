@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[level]) for level in (0, 1, 2)]
+sys.path[:0] = [str(Path(__file__).resolve().parents[level]) for level in (0, 1)]
 
 import seeded  # noqa: E402
 import twins  # noqa: E402
