@@ -12,7 +12,8 @@ import pytest
 import seeded
 
 import mininet
-from mininet.graph import INPUT, Graph, GraphBuilder, KernelExecutor, Plan, run_reference
+from mininet.graph import INPUT, Graph, GraphBuilder, KernelExecutor, run_reference
+from mininet.graph.passes import PASSES
 from mininet.inspect import Explanation, explain
 from mininet.inspect.explain import EXPLAINERS
 from mininet.models.registry import ASSEMBLERS
@@ -213,7 +214,9 @@ def test_every_node_of_a_plan() -> None:
     net = mininet.create_model("mobilenet_v3_small", width=0.5)
     net.load_state_dict(seeded.state({key: value.shape for key, value in net.state_dict().items()}, 3))
     x = seeded.images(6, (1, 3, 32, 32))
-    graph = Plan(net.graph, x.shape).graph
+    graph = net.graph
+    for rewrite in PASSES:
+        graph = rewrite(graph)
     values = run(graph, x)
     for number, node in enumerate(graph.nodes):
         for at in positions(values[node.name].shape, number, 1):
