@@ -6,6 +6,7 @@ derives from the built-in exception that a NumPy or torchvision user would expec
 
 from __future__ import annotations
 
+import copyreg
 import importlib
 from collections.abc import Iterable
 from typing import Any
@@ -49,6 +50,10 @@ class UnknownNameError(MininetError, LookupError):
         close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else _listing(known)
         super().__init__(f"unknown {kind} {name!r}; {hint}")
+
+    def __reduce__(self) -> Any:
+        """Pickle the message: by default the class would be called with it, and wants three arguments."""
+        return copyreg.__newobj__, (type(self), *self.args)  # type: ignore[attr-defined]
 
 
 class MissingExtraError(MininetError, ImportError):
