@@ -93,15 +93,23 @@ class Weights(Mapping[str, Array]):
         Name of the format, as in :data:`FORMATS`.
     path : str
         File they came from, as given.
+    mapped : bool
+        Whether the arrays are views of the file's own pages, which nothing in this process can change.
     """
 
     def __init__(
-        self, arrays: Mapping[str, Array], metadata: Mapping[str, str], format: str, path: str
+        self,
+        arrays: Mapping[str, Array],
+        metadata: Mapping[str, str],
+        format: str,
+        path: str,
+        mapped: bool = False,
     ) -> None:
         self._arrays = dict(arrays)
         self.metadata: dict[str, str] = dict(metadata)
         self.format = format
         self.path = path
+        self.mapped = mapped
 
     def __getitem__(self, name: str) -> Array:
         if name in self:
@@ -122,7 +130,7 @@ class Weights(Mapping[str, Array]):
         return f"<Weights {self.path!r}: {self.format}, {len(self)} tensors, {count} values>"
 
 
-def read_weights(path: str | os.PathLike[str]) -> Weights:
+def read_weights(path: str | os.PathLike[str], mmap: bool = False) -> Weights:
     """Read a weights file of any known format, recognised by its content.
 
     Formats: safetensors, NumPy ``.npz``, PyTorch ``.pth``/``.pt`` (zip and legacy; torch is not needed and no
@@ -132,6 +140,11 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
     ----------
     path : str or os.PathLike
         The file.
+    mmap : bool
+        Map the file instead of reading it, if it is safetensors (other formats are not laid out for
+        that): its pages are loaded when looked at and shared by all processes that map it. A network
+        made of these weights keeps those of float32 there. Such a file may be replaced (as `Network.save`
+        does) but not rewritten in place: the arrays would change, and end the process if it shrinks.
 
     Returns
     -------
@@ -154,7 +167,7 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
         raise DTypeError(f"weights path: expected a str or os.PathLike, got {type(path).__name__}") from None
     try:
         with open(name, "rb", opener=_open_source) as opened:
-            file = _sized(opened)
+            file = _sized(opened, mmap)
             peek = _peek(file)
             found = _sniff(peek)
             arrays, metadata = _read(found, file)
@@ -162,7 +175,7 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
         system = error.strerror if isinstance(error, OSError) else None
         why = system or str(error) or type(error).__name__
         raise WeightsError(f"cannot read weights from {name!r}: {why}") from error
-    return Weights(arrays, metadata, found.name, name)
+    return Weights(arrays, metadata, found.name, name, file.mapped)
 
 
 def _open_source(name: str, flags: int) -> int:
@@ -175,10 +188,10 @@ def _open_source(name: str, flags: int) -> int:
     raise WeightsError(f"expected a file, found a {'folder' if stat.S_ISDIR(mode) else 'device'}")
 
 
-def _sized(file: BinaryIO) -> SourceFile:
+def _sized(file: BinaryIO, may_map: bool) -> SourceFile:
     status = os.fstat(file.fileno())
     if stat.S_ISREG(status.st_mode):
-        return SourceFile(file, status.st_size)
+        return SourceFile(file, status.st_size, may_map)
     whole = BytesIO()
     while chunk := file.read(1 << 20):
         whole.write(chunk)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mininet.errors import DTypeError, WeightsError
 from mininet.models.config import ModelConfig
+from mininet.weights import Weights
 from mininet.weights.names import Row, Shape, detect_scheme, rows
 
 _SHOWN = 3
@@ -102,7 +103,8 @@ def match(
     Returns
     -------
     params : dict of str to float32 array
-        Copies, under our names, in the order of the graph; without those missing or misshaped.
+        Copies (of a mapped file, views where they are alike), under our names, in the order of the graph;
+        without those missing or misshaped.
     report : LoadReport
         What became of each tensor.
 
@@ -116,6 +118,8 @@ def match(
     if not isinstance(tensors, Mapping):
         raise DTypeError(f"expected a mapping of names to arrays, got {type(tensors).__name__}")
     scheme = scheme or detect_scheme(config, tensors)
+    # Nobody else's array is a network's weight, unless it is a page of a file that nobody here can write to.
+    copy = not (isinstance(tensors, Weights) and tensors.mapped)
     params: dict[str, NDArray[np.float32]] = {}
     loaded: list[str] = []
     missing: list[str] = []
@@ -129,7 +133,7 @@ def match(
         if array.shape != row.their_shape:
             misshaped.append(Misshaped(name, row.their_shape, array.shape))
             continue
-        params[row.ours] = _as_float32(row.to_ours(array))
+        params[row.ours] = _as_float32(row.to_ours(array), copy)
         loaded.append(name)
     rest = [name for name in tensors if name not in {*loaded, *(each.name for each in misshaped)}]
     ignored = [name for name in rest if _is_ignored(name, scheme)]
@@ -239,12 +243,12 @@ def _as_array(name: str, value: Any) -> NDArray[Any]:
     return array
 
 
-def _as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
-    """A float32 copy, so that nobody else's array is a network's weight."""
+def _as_float32(array: NDArray[Any], copy: bool) -> NDArray[np.float32]:
+    """As float32 and C-contiguous; without ``copy`` the array itself if it is that already."""
     if array.dtype.name == "bfloat16":  # the upper half of a float32
         return (np.ascontiguousarray(array).view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     with np.errstate(over="ignore"):
-        return np.array(array, dtype=np.float32, order="C")
+        return np.array(array, dtype=np.float32, order="C", copy=copy or None)
 
 
 def _first(names: Iterable[Any]) -> str:

@@ -66,7 +66,7 @@ def read(file: SourceFile) -> Contents:
     data_bytes = file.left()
     entries = {name: _checked_entry(name, entry) for name, entry in header.items()}
     _check_cover(entries, data_bytes)
-    data = memoryview(file.read_exact(data_bytes, "data"))
+    data = file.view_exact(data_bytes, "data")
     return {name: _tensor(name, data, *entry) for name, entry in entries.items()}, metadata
 
 

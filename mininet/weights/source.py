@@ -8,6 +8,7 @@ with the functions here before anything of that size is allocated.
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Sequence
 from typing import Any, BinaryIO, TypeAlias
 
@@ -38,11 +39,20 @@ class SourceFile:
         An open, seekable file.
     size : int
         Its size in bytes.
+    may_map : bool
+        Whether `view_exact` may map the file instead of reading it; it must then be one with a descriptor.
+
+    Attributes
+    ----------
+    mapped : bool
+        Whether it has done so.
     """
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, may_map: bool = False) -> None:
         self._file = file
         self.size = size
+        self._may_map = may_map
+        self.mapped = False
 
     def left(self) -> int:
         """Bytes between the position and the end."""
@@ -71,13 +81,27 @@ class SourceFile:
 
     def read_exact(self, count: int, what: str) -> bytes:
         """Read exactly `count` bytes, or raise ``WeightsError`` saying that `what` is cut off."""
-        left = self.left()
-        if count > left:
-            raise WeightsError(f"truncated: {what} needs {count} bytes, {left} are left")
+        self._check_left(count, what)
         data = self._file.read(count)
         if len(data) != count:
             raise WeightsError(f"truncated while being read: {what} needs {count} bytes, got {len(data)}")
         return data
+
+    def view_exact(self, count: int, what: str) -> memoryview:
+        """As `read_exact`, or a read-only view of the mapped file, whose pages are loaded when looked at."""
+        if not self._may_map:
+            return memoryview(self.read_exact(count, what))
+        self._check_left(count, what)
+        begin = self.tell()
+        whole = mmap.mmap(self._file.fileno(), self.size, access=mmap.ACCESS_READ)
+        self.mapped = True
+        self.seek(begin + count)
+        return memoryview(whole)[begin : begin + count]
+
+    def _check_left(self, count: int, what: str) -> None:
+        left = self.left()
+        if count > left:
+            raise WeightsError(f"truncated: {what} needs {count} bytes, {left} are left")
 
 
 def shown(value: object) -> str:

@@ -60,22 +60,30 @@ def _tflite(path: Path) -> None:
 
 
 WRITERS = [_safetensors, _npz, _npz_compressed, _torch, _torch_legacy, _tflite]
+Written = tuple[Path, bytes, bool]
+"""A file, its undamaged content, and whether to map it."""
 
 
-@pytest.fixture(params=WRITERS, ids=lambda writer: writer.__name__.strip("_"))
-def written(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, bytes]:
+@pytest.fixture(
+    params=[*((writer, False) for writer in WRITERS), (_safetensors, True)],
+    ids=lambda param: param[0].__name__.strip("_") + ("-mapped" if param[1] else ""),
+)
+def written(request: pytest.FixtureRequest, tmp_path: Path) -> Written:
     path = tmp_path / "weights"
-    writer: Callable[[Path], None] = request.param
+    writer: Callable[[Path], None]
+    writer, mmap = request.param
     writer(path)
-    assert len(read_weights(path)) >= 2, "the undamaged file is not read"
-    return path, path.read_bytes()
+    weights = read_weights(path, mmap)
+    assert len(weights) >= 2, "the undamaged file is not read"
+    assert weights.mapped == mmap
+    return path, path.read_bytes(), mmap
 
 
-def _attempt(path: Path, content: bytes, what: str) -> bool:
+def _attempt(path: Path, content: bytes, mmap: bool, what: str) -> bool:
     """Read damaged content; True if it was accepted, and then every array is sound."""
     path.write_bytes(content)
     try:
-        weights = read_weights(path)
+        weights = read_weights(path, mmap)
     except WeightsError as error:
         if "\n" in str(error) or len(str(error)) > 1000:
             pytest.fail(f"{what}: no short line: {error}")
@@ -88,19 +96,19 @@ def _attempt(path: Path, content: bytes, what: str) -> bool:
     return True
 
 
-def test_every_truncation_is_refused(written: tuple[Path, bytes]) -> None:
-    path, whole = written
+def test_every_truncation_is_refused(written: Written) -> None:
+    path, whole, mmap = written
     step = max(1, len(whole) // 1500)
     accepted = [
         cut
         for cut in range(0, len(whole), step)
-        if _attempt(path, whole[:cut], f"cut at {cut} of {len(whole)}")
+        if _attempt(path, whole[:cut], mmap, f"cut at {cut} of {len(whole)}")
     ]
     assert not accepted, f"files cut at {accepted} were read as whole"
 
 
-def test_flipped_bytes_are_refused_or_harmless(written: tuple[Path, bytes]) -> None:
-    path, whole = written
+def test_flipped_bytes_are_refused_or_harmless(written: Written) -> None:
+    path, whole, mmap = written
     dice = random.Random(SEED)
     refused = 0
     for attempt in range(FLIPS):
@@ -110,5 +118,5 @@ def test_flipped_bytes_are_refused_or_harmless(written: tuple[Path, bytes]) -> N
             content[place] = dice.choice(
                 (0, 0xFF, 0x7F, 0x80, dice.randrange(256), content[place] ^ 1 << dice.randrange(8))
             )
-        refused += not _attempt(path, bytes(content), f"flip {attempt} at {places}")
+        refused += not _attempt(path, bytes(content), mmap, f"flip {attempt} at {places}")
     assert refused > FLIPS // 20, f"only {refused} of {FLIPS} damaged files were refused"
