@@ -107,7 +107,8 @@ typedef struct {
 void mn_prepare(mn_step *steps, ptrdiff_t count);
 /* Run all steps for each image of a batch on at most `threads` threads. `arena` must be aligned to 64 bytes and
  * hold arena + threads * workspace floats. `seconds`, if not NULL, receives the time of each step, summed over the
- * batch. Returns 0, or -1 if memory for the few counters of a parallel run could not be had. */
+ * batch. Returns 0, or -1 if memory for the few counters of a parallel run could not be had. The caller's floating-point
+ * environment (rounding, denormals, flags, traps) has no influence and is the same afterwards. */
 int mn_run(const mn_program *program, float *const *externals, ptrdiff_t batch, float *arena, int threads,
            double *seconds);
 

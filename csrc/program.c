@@ -1,5 +1,6 @@
 /* program.c: runs a compiled plan: a flat array of steps over one arena, image by image. */
 #define _POSIX_C_SOURCE 200809L
+#include <fenv.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -104,14 +105,21 @@ void mn_prepare(mn_step *steps, ptrdiff_t count)
     for (ptrdiff_t i = 0; i < count; i++) steps[i].tasks = isa->split[steps[i].kernel](steps + i);
 }
 
+/* The caller's floating-point environment is put aside: a result depends neither on its rounding mode nor on whether
+ * it flushes denormals, which the workers could not know, and a rubbish lane raises no flag or trap of it. Workers
+ * that this call starts inherit the default. */
 int mn_run(const mn_program *program, float *const *externals, ptrdiff_t batch, float *arena, int threads,
            double *seconds)
 {
     run_context c = {program, mn_isa_choice(), externals, arena, threads, 0};
     int failed = 0;
+    fenv_t callers;
+    fegetenv(&callers);
+    fesetenv(FE_DFL_ENV);
     for (; c.image < batch && !failed; c.image++) {
         if (seconds != NULL) failed = run_timed(&c, seconds);
         else failed = mn_parallel_steps(run_task, &c, &program->steps[0].tasks, sizeof(mn_step), program->count, threads);
     }
+    fesetenv(&callers);
     return failed;
 }

@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -134,19 +135,26 @@ static void forget_workers(void)
     atomic_flag_clear(&pool.busy);
 }
 
+/* Before anything of the pool is held, or a fork would copy it held. */
 static void register_fork_handler(void) { pthread_atfork(NULL, NULL, forget_workers); }
 
-/* Start workers until there are `count`; fewer is no error, only slower. Called with the lock held. */
+/* Start workers until there are `count`; fewer is no error, only slower. Called with the lock held. A signal is for
+ * the process, so it must find a thread of the program and not a worker; a fault is the thread's own. */
 static void hire(int count)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, register_fork_handler);
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    sigset_t blocked, callers;
+    if (pool.workers >= count) return;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &callers);
     while (pool.workers < count) {
         pthread_t thread;
-        if (pthread_create(&thread, NULL, work, NULL) != 0) return;
+        if (pthread_create(&thread, NULL, work, NULL) != 0) break;
         pthread_detach(thread);
         pool.workers++;
     }
+    pthread_sigmask(SIG_SETMASK, &callers, NULL);
 }
 
 static void run_alone(mn_task run, void *context, const char *tasks, size_t stride, ptrdiff_t steps)
@@ -172,7 +180,9 @@ static job *new_job(mn_task run, void *context, const char *tasks, size_t stride
 
 int mn_parallel_steps(mn_task run, void *context, const ptrdiff_t *tasks, size_t stride, ptrdiff_t steps, int threads)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     const char *first = (const char *)tasks;
+    pthread_once(&once, register_fork_handler);
     if (threads < 2 || atomic_flag_test_and_set(&pool.busy)) {
         run_alone(run, context, first, stride, steps);
         return 0;
