@@ -1,7 +1,8 @@
 """Reading pictures: a path, a PIL image or an array becomes one uint8 array (height, width, channels).
 
-Binary PGM and PPM are read with NumPy alone, so the samples inside the package open without Pillow;
-everything else goes through Pillow, which the extra ``images`` brings and which is imported when needed.
+Binary PGM and PPM are read with NumPy alone, so the samples inside the package open without Pillow; the other
+:data:`FORMATS` go through Pillow, which the extra ``images`` brings and which is imported when needed. Pillow
+would open many more, one of them by running another program on the file (EPS): those are refused unread.
 """
 
 from __future__ import annotations
@@ -32,10 +33,28 @@ CHANNELS: dict[str, int] = {"RGB": 3, "L": 1}
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".avif")
 )
+# How the files start that Pillow is asked to decode, by Pillow's name of the format.
+FORMATS: dict[str, re.Pattern[bytes]] = {
+    name: re.compile(magic, re.DOTALL)
+    for name, magic in {
+        "JPEG": rb"\xff\xd8\xff",
+        "PNG": rb"\x89PNG\r\n\x1a\n",
+        "WEBP": rb"RIFF.{4}WEBP",
+        "GIF": rb"GIF8[79]a",
+        "BMP": rb"BM",
+        "TIFF": rb"II[*+]\0|MM\0[*+]",
+        "PPM": rb"P[1-6]",
+        "AVIF": rb".{4}ftyp(avi[fs]|m[is][fs]1)",
+    }.items()
+}
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 # Twice Pillow's MAX_IMAGE_PIXELS, where it calls a picture a decompression bomb. A strip of one pixel by a
 # million would pass it by far when resized, so that obeys the same bound.
 MAX_PIXELS = 178_956_970
+# A file that declares more pixels than both of these is a bomb: Pillow would allocate them all before it
+# finds that the file ends. A photo has under 20 pixels in a byte.
+MAX_SMALL_PIXELS = 4 << 20
+MAX_PIXELS_PER_BYTE = 100
 
 # ITU-R BT.601 luma in 16-bit fixed point, the integers of Pillow's own RGB -> L conversion.
 _LUMA = (19595, 38470, 7471)
@@ -250,14 +269,22 @@ def _parse_pnm(data: bytes, name: str) -> Pixels | None:
 
 
 def _decode(data: bytes, name: str, mode: Mode) -> Pixels:
+    found = next((format for format, magic in FORMATS.items() if magic.match(data)), None)
+    if found is None:
+        raise ImageError(
+            f"expected a picture of {', '.join(FORMATS)}; "
+            f"{name} has {len(data)} bytes, starting with {data[:8]!r}"
+        )
     pillow: Any = require("PIL.Image", "images")
     try:
-        opened = pillow.open(io.BytesIO(data))
-    except pillow.UnidentifiedImageError as error:
-        raise ImageError(
-            f"{name} is no picture that Pillow knows ({len(data)} bytes, starting with {data[:8]!r})"
-        ) from error
+        opened = pillow.open(io.BytesIO(data), formats=(found,))
+    except (pillow.UnidentifiedImageError, KeyError) as error:  # KeyError: not in this build of Pillow
+        raise ImageError(f"{name} starts like {found}, but is no picture that Pillow can read") from error
     with opened as image:
+        if image.width * image.height > max(MAX_SMALL_PIXELS, MAX_PIXELS_PER_BYTE * len(data)):
+            raise ImageError(
+                f"{name} declares {image.width}x{image.height} pixels in {len(data)} bytes: a bomb"
+            )
         # Decoded before the orientation is looked up, so that damaged pixels are reported as such.
         image.load()
         return _from_pillow(_upright(image), mode)

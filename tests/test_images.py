@@ -297,7 +297,7 @@ def test_no_picture(pillow: Any, tmp_path: pathlib.Path) -> None:
     path.write_bytes(b"<html>\nnot found")
     with pytest.raises(ImageError) as error:
         read_image(path)
-    one_line(error, "a.jpg", "no picture", "<html>")
+    one_line(error, "a.jpg", "expected a picture", "<html>")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpeg", "bmp", "gif", "tiff", "webp"])
@@ -330,15 +330,6 @@ def test_damaged_files_raise_our_errors_or_open(suffix: str, pillow: Any, tmp_pa
             assert "\n" not in str(error)
         else:
             assert pixels.ndim == 3 and pixels.shape[2] == 3
-
-
-def test_decompression_bomb(pillow: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.png"
-    pillow.fromarray(COLOUR).save(path)
-    monkeypatch.setattr(pillow, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(ImageError) as error:
-        read_image(path)
-    one_line(error, "a.png", "bomb")
 
 
 # ---- folders
