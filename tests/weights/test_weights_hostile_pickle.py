@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_torch import both_files, dumped, legacy_file, state_dict, tensor, text, zip_file
 
 from mininet.errors import WeightsError
 from mininet.weights import read_weights
-from mininet.weights.torch_pickle import LEGACY_MAGIC, LEGACY_PROTOCOL
+from mininet.weights.torch_pickle import LEGACY_MAGIC
 
 EXTENSION = 0x6D6E  # any free code of copyreg's registry
 
@@ -35,10 +36,6 @@ class _Call:
         return self.call
 
 
-def _text(value: str) -> bytes:
-    return b"X" + len(value.encode()).to_bytes(4, "little") + value.encode()
-
-
 COMMAND = "touch marker"
 EXPLOITS: dict[str, bytes] = {
     **{f"reduce, protocol {p}": pickle.dumps(_Call(os.system, COMMAND), p) for p in range(6)},
@@ -46,17 +43,17 @@ EXPLOITS: dict[str, bytes] = {
     "subprocess": pickle.dumps(_Call(subprocess.getoutput, COMMAND), 2),
     "eval": pickle.dumps(_Call(eval, f"__import__('os').system({COMMAND!r})"), 2),
     "exec": pickle.dumps(_Call(exec, f"__import__('os').system({COMMAND!r})"), 4),
-    "global": b"\x80\x02cos\nsystem\n(" + _text(COMMAND) + b"tR.",
-    "stack global": b"\x80\x04" + _text("os") + _text("system") + b"\x93" + _text(COMMAND) + b"\x85R.",
+    "global": b"\x80\x02cos\nsystem\n(" + text(COMMAND) + b"tR.",
+    "stack global": b"\x80\x04" + text("os") + text("system") + b"\x93" + text(COMMAND) + b"\x85R.",
     "stack global from the memo": b"\x80\x04"
-    + _text("os") + b"\x940" + _text("system") + b"\x940" + b"h\x00h\x01\x93" + _text(COMMAND) + b"\x85R.",
-    "inst": b"(" + _text(COMMAND) + b"ios\nsystem\n.",
-    "obj": b"(cos\nsystem\n" + _text(COMMAND) + b"o.",
-    "ext1": b"\x80\x02\x83" + EXTENSION.to_bytes(2, "little") + _text(COMMAND) + b"\x85R.",
-    "dropped from the stack": b"\x80\x02cos\nsystem\n" + _text(COMMAND) + b"\x85R0}.",
-    "behind a memo loop": b"\x80\x02]q\x00h\x00acos\nsystem\n" + _text(COMMAND) + b"\x85R.",
-    "getattr": b"\x80\x02cbuiltins\ngetattr\ncos\n__dict__\n" + _text("get") + b"\x86R" + _text("system")
-    + b"\x85R" + _text(COMMAND) + b"\x85R.",
+    + text("os") + b"\x940" + text("system") + b"\x940" + b"h\x00h\x01\x93" + text(COMMAND) + b"\x85R.",
+    "inst": b"(" + text(COMMAND) + b"ios\nsystem\n.",
+    "obj": b"(cos\nsystem\n" + text(COMMAND) + b"o.",
+    "ext1": b"\x80\x02\x83" + EXTENSION.to_bytes(2, "little") + text(COMMAND) + b"\x85R.",
+    "dropped from the stack": b"\x80\x02cos\nsystem\n" + text(COMMAND) + b"\x85R0}.",
+    "behind a memo loop": b"\x80\x02]q\x00h\x00acos\nsystem\n" + text(COMMAND) + b"\x85R.",
+    "getattr": b"\x80\x02cbuiltins\ngetattr\ncos\n__dict__\n" + text("get") + b"\x86R" + text("system")
+    + b"\x85R" + text(COMMAND) + b"\x85R.",
 }  # fmt: skip
 
 
@@ -68,36 +65,21 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     copyreg.remove_extension("os", "system", EXTENSION)
 
 
-def _zip(path: Path, root: bytes, **members: bytes) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("x/data.pkl", root)
-        for name, data in members.items():
-            archive.writestr(f"x/{name.replace('_', '/')}", data)
-    return path
-
-
-def _dumped(value: Any) -> bytes:
-    return pickle.dumps(value, 2)
-
-
-MAGIC, PROTOCOL = _dumped(LEGACY_MAGIC), _dumped(LEGACY_PROTOCOL)
-SYSTEM = _dumped({"protocol_version": LEGACY_PROTOCOL, "little_endian": True})
-
-
-def _legacy(
-    path: Path, root: bytes, system: bytes = SYSTEM, keys: bytes = _dumped([]), data: bytes = b""
-) -> Path:
-    path.write_bytes(MAGIC + PROTOCOL + system + root + keys + data)
-    return path
-
-
-PLACES: dict[str, Callable[[Path, bytes], Path]] = {
-    "zip": _zip,
-    "legacy object": _legacy,
-    "legacy system": lambda path, attack: _legacy(path, b"}.", system=attack),
-    "legacy keys": lambda path, attack: _legacy(path, b"}.", keys=attack),
-    "legacy protocol": lambda path, attack: (path.write_bytes(MAGIC + attack) and path) or path,
+PLACES: dict[str, Callable[[bytes], bytes]] = {
+    "zip": zip_file,
+    "legacy object": legacy_file,
+    "legacy system": lambda attack: legacy_file(b"}.", system=attack),
+    "legacy keys": lambda attack: legacy_file(b"}.", keys=attack),
+    "legacy protocol": lambda attack: dumped(LEGACY_MAGIC) + attack,
 }
+
+
+def _refused(path: Path, content: bytes, expected: str = ".") -> None:
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=expected) as error:
+        read_weights(path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
 
 
 @pytest.mark.parametrize("attack", EXPLOITS.values(), ids=EXPLOITS)
@@ -115,60 +97,17 @@ def test_exploits_are_real(attack: bytes, in_tmp: Path) -> None:
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("attack", EXPLOITS.values(), ids=EXPLOITS)
 def test_exploits_do_nothing(attack: bytes, place: str, in_tmp: Path) -> None:
-    path = PLACES[place](in_tmp / "a.pth", attack)
-    with pytest.raises(
-        WeightsError, match=r"not among|do not need|no builder|nothing was run|truncated|expected"
-    ) as e:
-        read_weights(path)
-    assert "\n" not in str(e.value)
+    reasons = r"not among|do not need|no builder|nothing was run|truncated|expected"
+    _refused(in_tmp / "a.pth", PLACES[place](attack), reasons)
     assert [entry.name for entry in in_tmp.iterdir()] == ["a.pth"], "code ran or a file appeared"
 
 
-class _Torch:
-    """Writes the opcodes of ``torch.save`` for one tensor, true or not."""
-
-    def __init__(self, **lies: Any) -> None:
-        truth = {
-            "kind": "FloatStorage", "key": "0", "count": 6, "offset": 0, "shape": (2, 3), "stride": (3, 1),
-            "tag": "storage", "rebuild": "_rebuild_tensor_v2",
-        }  # fmt: skip
-        self.fields = {**truth, **lies}
-
-    def dumped(self) -> bytes:
-        f = self.fields
-        identifier = b"(" + _raw(f["tag"]) + f"ctorch\n{f['kind']}\n".encode() + _raw(f["key"]) + _raw("cpu")
-        storage = identifier + _raw(f["count"]) + b"tQ"
-        arguments = b"(" + storage + _raw(f["offset"]) + _raw(f["shape"]) + _raw(f["stride"]) + b"\x89}t"
-        return b"\x80\x02}" + _raw("w") + f"ctorch._utils\n{f['rebuild']}\n".encode() + arguments + b"Rs."
-
-
-def _raw(value: Any) -> bytes:
-    return _dumped(value)[2:-1]  # without PROTO and STOP
-
-
-DATA = np.arange(6, dtype="<f4").tobytes()
-
-
-def test_hand_made_files_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_hand_made_files_are_read(big_endian: bool, tmp_path: Path) -> None:
     """The control for the table below."""
-    root = _Torch().dumped()
-    tail = (6).to_bytes(8, "little") + DATA
-    for path in (
-        _zip(tmp_path / "z", root, data_0=DATA),
-        _legacy(tmp_path / "l", root, SYSTEM, _dumped(["0"]), tail),
-    ):
-        np.testing.assert_array_equal(read_weights(path)["w"], np.arange(6, dtype=np.float32).reshape(2, 3))
-
-
-def test_big_endian_files_are_read(tmp_path: Path) -> None:
-    data = np.arange(6, dtype=">f4").tobytes()
-    root, system = _Torch().dumped(), _dumped({"little_endian": False})
-    tail = (6).to_bytes(8, "big") + data
-    for path in (
-        _zip(tmp_path / "z", root, data_0=data, byteorder=b"big"),
-        _legacy(tmp_path / "l", root, system, _dumped(["0"]), tail),
-    ):
-        array = read_weights(path)["w"]
+    for content in both_files(state_dict(tensor()), big_endian):
+        (tmp_path / "a").write_bytes(content)
+        array = read_weights(tmp_path / "a")["w"]
         np.testing.assert_array_equal(array, np.arange(6, dtype=np.float32).reshape(2, 3))
         assert array.dtype.isnative
         assert not array.flags.writeable
@@ -205,15 +144,8 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("lies", "expected"), LIES.values(), ids=LIES)
 def test_lies_about_tensors(lies: dict[str, Any], expected: str, tmp_path: Path) -> None:
-    root = _Torch(**lies).dumped()
-    tail = (6).to_bytes(8, "little") + DATA
-    for path in (
-        _zip(tmp_path / "z", root, data_0=DATA),
-        _legacy(tmp_path / "l", root, SYSTEM, _dumped(["0"]), tail),
-    ):
-        with pytest.raises(WeightsError, match=expected) as error:
-            read_weights(path)
-        assert "\n" not in str(error.value)
+    for content in both_files(state_dict(tensor(**lies))):
+        _refused(tmp_path / "a", content, expected)
 
 
 # Ten references to the list before, nine times over.
@@ -237,7 +169,7 @@ DAMAGED: dict[str, bytes] = {
     "wrong arguments": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.",
     "OrderedDict of numbers": b"\x80\x02ccollections\nOrderedDict\n(K\x01K\x02tR.",
     "unhashable key": b"\x80\x02}]K\x01s.",
-    "cyclic root": b"\x80\x02}q\x00" + _text("state_dict") + b"h\x00s.",
+    "cyclic root": b"\x80\x02}q\x00" + text("state_dict") + b"h\x00s.",
     "string of 4 GB": b"\x80\x02X\xff\xff\xff\xffabc.",
     "string of 8 EB": b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7fabc.",
     "bytearray of 8 EB": b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7fabc.",
@@ -257,20 +189,15 @@ DAMAGED: dict[str, bytes] = {
 @pytest.mark.parametrize("place", ["zip", "legacy object"])
 @pytest.mark.parametrize("attack", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_pickles(attack: bytes, place: str, tmp_path: Path) -> None:
-    path = PLACES[place](tmp_path / "a.pth", attack)
     start = time.process_time()
-    with pytest.raises(WeightsError) as error:
-        read_weights(path)
-    assert "\n" not in str(error.value)
-    assert len(str(error.value)) < 1000
+    _refused(tmp_path / "a.pth", PLACES[place](attack))
     assert time.process_time() - start < 10, "a bad file holds the process up"
 
 
 def test_builders_and_tables_are_untouched_by_a_hostile_file(tmp_path: Path) -> None:
     """BUILD with slot state sets attributes of whatever lies on the stack: of our functions, if let."""
-    attack = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}" + _text("__defaults__") + b")s\x86b."
-    with pytest.raises(WeightsError, match="sets attributes"):
-        read_weights(_zip(tmp_path / "a", attack))
+    attack = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}" + text("__defaults__") + b")s\x86b."
+    _refused(tmp_path / "a", zip_file(attack), "sets attributes")
 
 
 def test_two_pickles_or_odd_byte_order(tmp_path: Path) -> None:
@@ -279,13 +206,9 @@ def test_two_pickles_or_odd_byte_order(tmp_path: Path) -> None:
         archive.writestr("y/data.pkl", b"}.")
     with pytest.raises(WeightsError, match=r"one data.pkl in the archive, found 2"):
         read_weights(tmp_path / "two")
-    with pytest.raises(WeightsError, match="byte order little or big"):
-        read_weights(_zip(tmp_path / "odd", b"}.", byteorder=b"pdp"))
+    _refused(tmp_path / "odd", zip_file(b"}.", byteorder=b"pdp"), "byte order little or big")
 
 
 def test_the_same_storage_under_two_declarations(tmp_path: Path) -> None:
-    body = _Torch().dumped()[2:-2] + b"s" + _Torch(kind="IntStorage").dumped()[3:-2]
-    root = b"\x80\x02" + body + b"s."
-    tail = (6).to_bytes(8, "little") + DATA
-    with pytest.raises(WeightsError, match="declared twice, differently"):
-        read_weights(_legacy(tmp_path / "l", root, SYSTEM, _dumped(["0"]), tail))
+    _, legacy = both_files(state_dict(tensor(), tensor(name="v", kind="IntStorage")))
+    _refused(tmp_path / "l", legacy, "declared twice, differently")
