@@ -93,6 +93,7 @@ ptrdiff_t mn_constant_floats(const mn_step *s, int i)
     case MN_CONV_DEPTHWISE: return i == 0 ? out * window : i == 1 ? out : 0;
     case MN_POINTWISE:
     case MN_POINTWISE_HALF: return i == 0 ? out * in : i == 1 ? out : 0;
+    case MN_CLIP: return i == 0 ? 2 : 0;
     case MN_BATCH_NORM: return i < 3 ? out : 0;
     case MN_SQUEEZE_EXCITE: return i == 0 ? hidden * in : i == 1 ? hidden : i == 2 ? out * s->hidden : i == 3 ? out : 0;
     default: return 0;

@@ -41,6 +41,7 @@
     ENTRY(MN_CONV_DEPTHWISE, mn_conv_depthwise_f32, mn_block_tasks)     \
     ENTRY(MN_BATCH_NORM, mn_batch_norm_f32, mn_block_tasks)             \
     ENTRY(MN_ACTIVATION, mn_activation_f32, mn_elementwise_tasks)       \
+    ENTRY(MN_CLIP, mn_clip_f32, mn_elementwise_tasks)                   \
     ENTRY(MN_SOFTMAX, mn_softmax_f32, mn_pixel_tasks)                   \
     ENTRY(MN_ADD, mn_add_f32, mn_elementwise_tasks)                     \
     ENTRY(MN_MULTIPLY, mn_multiply_f32, mn_block_tasks)                 \

@@ -1,9 +1,9 @@
-/* elementwise.c: y = f(x), y = f(a + b), and y[p][c] = x[p][c] gate[c] (channel scaling).
+/* elementwise.c: y = f(x), y = min(max(x, low), high), y = f(a + b), and y[p][c] = x[p][c] gate[c] (channel scaling).
  *
  * Promise: y may be the same memory as an input.
  */
 
-/* The first two are cut into runs of this many floats: 64 KB, a little task. */
+/* The first three are cut into runs of this many floats: 64 KB, a little task. */
 #define MN_RUN 16384
 
 static ptrdiff_t mn_elementwise_tasks(const mn_step *s) { return mn_ceil_div(mn_floats(&s->out), MN_RUN); }
@@ -13,6 +13,15 @@ static void mn_activation_f32(const mn_step *s, const mn_views *v, ptrdiff_t tas
     const ptrdiff_t end = mn_least(mn_floats(&s->out), (task + 1) * MN_RUN);
     for (ptrdiff_t i = task * MN_RUN; i < end; i += MN_WIDTH)
         mn_store(v->y + i, mn_activate(s->activation, mn_load(v->x[0] + i)));
+}
+
+/* constant: 0 low, high. */
+static void mn_clip_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)
+{
+    const mn_clamp bounds = {mn_set(s->constant[0][0]), mn_set(s->constant[0][1])};
+    const ptrdiff_t end = mn_least(mn_floats(&s->out), (task + 1) * MN_RUN);
+    for (ptrdiff_t i = task * MN_RUN; i < end; i += MN_WIDTH)
+        mn_store(v->y + i, mn_clamped(bounds, mn_load(v->x[0] + i)));
 }
 
 static void mn_add_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)

@@ -133,7 +133,8 @@ _FLAGS: dict[str, tuple[bool, str]] = {
 def add_network_options(parser: Parser, model: bool = True, weights: bool = True) -> None:
     """Add the options that say which network is meant.
 
-    All fields of `ModelConfig` are among them but the dropout rate, which changes no result.
+    All fields of `ModelConfig` are among them but the dropout rate, which changes no result, and the clips,
+    which only a quantised file can know.
 
     Parameters
     ----------

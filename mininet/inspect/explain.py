@@ -11,7 +11,7 @@ from mininet.errors import ArgumentError, UnknownNameError
 from mininet.graph import Graph, Node
 from mininet.inspect.explanation import Explanation, Term
 from mininet.inspect.table import shape_text
-from mininet.ops import AvgPool, BatchNorm, ConvDepthwise, ExpandDepthwise, Linear, SqueezeExcite
+from mininet.ops import AvgPool, BatchNorm, Clip, ConvDepthwise, ExpandDepthwise, Linear, SqueezeExcite
 from mininet.ops.activation import activate
 from mininet.ops.base import Array, Params, Shape
 from mininet.ops.conv import Conv2d, DepthwiseConv2d, PointwiseConv2d
@@ -178,6 +178,16 @@ def _activation(site: _Site) -> _Parts:
     return _Parts(f"{kind}(x)", (site.term(site.at, 1.0),), activation=kind)
 
 
+def _clip(site: _Site) -> _Parts:
+    op = site.node.op
+    assert isinstance(op, Clip)
+    formula, term = f"min(max(x, {op.low:g}), {op.high:g})", site.term(site.at, 1.0)
+    for bound, beyond in ((op.low, term.value < op.low), (op.high, term.value > op.high)):
+        if beyond:
+            return _Parts(formula, (), ((f"the bound that {term.value:g} is beyond", bound),))
+    return _Parts(formula, (term,))
+
+
 def _softmax(site: _Site) -> _Parts:
     image = site.inputs[0][site.at[0]].astype(np.float64)
     x = image[(slice(None), *site.at[2:])] if image.ndim > 1 else image
@@ -254,6 +264,7 @@ EXPLAINERS: dict[str, Callable[[_Site], _Parts]] = {
     **dict.fromkeys(("conv2d", "depthwise_conv2d", "pointwise_conv2d"), _convolution),
     **dict.fromkeys(("expand_depthwise", "conv_depthwise"), _fused_depthwise),
     **dict.fromkeys(("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid"), _activation),
+    "clip": _clip,
     "linear": _linear,
     "batch_norm": _batch_norm,
     "softmax": _softmax,

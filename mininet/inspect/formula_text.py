@@ -14,7 +14,7 @@ from mininet.inspect.formulas import (
     separable_ratio,
     standard_convolution,
 )
-from mininet.ops import BatchNorm, Conv2d, DepthwiseConv2d, Linear, PointwiseConv2d
+from mininet.ops import BatchNorm, Clip, Conv2d, DepthwiseConv2d, Linear, PointwiseConv2d
 from mininet.ops.base import Op, Shape
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -80,6 +80,8 @@ def _computed(op: Op, shape: Shape) -> str:
         return f"γ (x - μ) / √(σ² + {op.eps:g}) + β"  # noqa: RUF001  # Greek as in the papers
     if op.kind == "global_avg_pool":
         return f"mean of {shape[2]} · {shape[3]} pixels"
+    if isinstance(op, Clip):
+        return f"min(max(x, {op.low:g}), {op.high:g})"
     return FUNCTIONS.get(op.kind, op.describe())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -9,6 +10,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from mininet.errors import ArgumentError
+from mininet.graph.clips import Bounds
 from mininet.models.lineages import FAMILIES, Lineage, get_lineage
 from mininet.ops.activation import ACTIVATIONS
 
@@ -66,6 +68,9 @@ class ModelConfig:
         V2 and V3, timm: multiplies the number of blocks of each stage.
     fix_stem_head : bool
         V2, timm: neither width nor depth touches the first and last layers.
+    clips : tuple of (str, float, float)
+        Nodes whose values are bounded, with the least and the largest value: what a quantised file could
+        hold (see `mininet.graph.clips`).
 
     Raises
     ------
@@ -90,6 +95,7 @@ class ModelConfig:
     minimalistic: bool = False
     depth: float = 1.0
     fix_stem_head: bool = False
+    clips: tuple[Bounds, ...] = ()
 
     def __post_init__(self) -> None:
         conventions = get_lineage(self.lineage, self.architecture)
@@ -97,6 +103,7 @@ class ModelConfig:
         self._set("depth", _multiplier("depth", self.depth))
         self._set("num_classes", _count("num_classes", self.num_classes))
         self._set("in_channels", _count("in_channels", self.in_channels))
+        self._set("clips", _clips(self.clips))
         if self.dropout is not None:
             self._set("dropout", _rate(self.dropout))
         for field in fields(self):
@@ -210,7 +217,19 @@ def _rate(value: Any) -> float:
     return float(value)
 
 
+def _clips(value: Any) -> tuple[Bounds, ...]:
+    try:
+        clips = tuple((str(name), float(low), float(high)) for name, low, high in value)
+    except (TypeError, ValueError):
+        clips = None
+    if clips is None or not all(-math.inf < low <= high < math.inf for _, low, high in clips):
+        raise ArgumentError(f"clips: expected (node, low, high) with finite low <= high, got {_short(value)}")
+    return clips
+
+
 def _to_text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -227,7 +246,16 @@ _PARSERS: dict[str, Any] = {
     "dropout": float,
     "activation": str,
     "depth": float,
+    "clips": json.loads,
     **{field.name: _boolean for field in fields(ModelConfig) if isinstance(field.default, bool)},
+}
+
+
+_KINDS: dict[Any, str] = {
+    float: "a number",
+    int: "an integer",
+    _boolean: "true or false",
+    json.loads: "a JSON list",
 }
 
 
@@ -235,5 +263,5 @@ def _from_text(name: str, text: str, parse: Any) -> Any:
     try:
         return parse(text)
     except (ValueError, KeyError):
-        kind = {float: "a number", int: "an integer", _boolean: "true or false"}[parse]
+        kind = _KINDS[parse]
         raise ArgumentError(f"metadata: expected {kind} under {name!r}, got {text!r}") from None

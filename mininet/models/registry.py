@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from mininet.errors import ArgumentError, UnknownNameError
+from mininet.graph.clips import insert_clips
 from mininet.graph.graph import Graph
 from mininet.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
 from mininet.models.config import ModelConfig, option_names
@@ -135,4 +136,5 @@ def build_graph(config: ModelConfig) -> Graph:
 def assemble(config: ModelConfig) -> tuple[Graph, dict[str, Place]]:
     """The network as a graph without weights, and the place of each node that has weights."""
     builder = ASSEMBLERS[config.architecture](config)
-    return builder.build(builder.nodes[-1].name), builder.places
+    graph = builder.build(builder.nodes[-1].name)
+    return insert_clips(graph, config.clips), builder.places

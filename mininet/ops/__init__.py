@@ -1,6 +1,6 @@
 """Operations: one file per family, every one registered by name in :data:`~mininet.ops.base.OPS`."""
 
-from mininet.ops.activation import HardSigmoid, HardSwish, Relu, Relu6, Sigmoid, Softmax
+from mininet.ops.activation import Clip, HardSigmoid, HardSwish, Relu, Relu6, Sigmoid, Softmax
 from mininet.ops.base import OPS, Cost, Op, get_op
 from mininet.ops.combine import Add, Multiply
 from mininet.ops.conv import Conv2d, DepthwiseConv2d, PointwiseConv2d
@@ -16,6 +16,7 @@ __all__ = [
     "Add",
     "AvgPool",
     "BatchNorm",
+    "Clip",
     "Conv2d",
     "ConvDepthwise",
     "Cost",

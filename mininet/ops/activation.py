@@ -132,6 +132,34 @@ class Sigmoid(Activation):
 
 @register
 @dataclass(frozen=True)
+class Clip(Op):
+    """``min(max(x, low), high)``: what a quantised network can hold of a value, in float.
+
+    The bounds are those of the integers' type (Jacob et al., arXiv:1712.05877, section 2.1), or any others;
+    they are rounded to float32, so that every backend clips alike.
+    """
+
+    kind: ClassVar[str] = "clip"
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            object.__setattr__(self, name, float(np.float32(getattr(self, name))))
+        if not self.low <= self.high:
+            raise GraphError(f"clip: expected low <= high, got {self.describe()}")
+
+    def reference(self, params: Params, *inputs: Array) -> Array:
+        y: Array = np.minimum(np.maximum(inputs[0], self.low), self.high)
+        return y
+
+    def lower(self, params: Params, *inputs: Shape) -> Step:
+        image = image_of(inputs[0])
+        return Step("clip", (image,), image, constants=(np.array([self.low, self.high], np.float32),))
+
+
+@register
+@dataclass(frozen=True)
 class Softmax(Op):
     """``exp(x) / sum(exp(x))`` over channels, after subtracting the largest value."""
 

@@ -49,7 +49,9 @@ def test_every_network_option_can_be_given() -> None:
     text = parser.format_help()
     for name in option_names():
         flag = name.replace("_", "-")
-        assert name == "dropout" or f"--{flag}" in text or f"--no-{flag}" in text, f"no option for {name}"
+        assert name in ("dropout", "clips") or f"--{flag}" in text or f"--no-{flag}" in text, (
+            f"no option for {name}"
+        )
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ BOUNDS: dict[str, Bound] = {
     "batch_norm": _batch_norm,
     "add": _add,
     "multiply": _one_rounding,
+    "clip": _exact,
     "softmax": _softmax,
     "global_avg_pool": _global_avg_pool,
     "avg_pool": _avg_pool,

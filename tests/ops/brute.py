@@ -129,6 +129,12 @@ def batch_norm(op: Any, params: Mapping[str, Array], inputs: list[Array], tally:
     return y
 
 
+def clip(op: Any, params: Mapping[str, Array], inputs: list[Array], tally: Tally) -> Array:
+    """The value, or the bound that it is beyond."""
+    values = [sorted((op.low, float(v), op.high))[1] for v in inputs[0].reshape(-1)]
+    return np.array(values).reshape(inputs[0].shape)
+
+
 def softmax(op: Any, params: Mapping[str, Array], inputs: list[Array], tally: Tally) -> Array:
     """Along the channels of every pixel."""
     channels_last = np.moveaxis(inputs[0], 1, -1)
@@ -207,6 +213,7 @@ BRUTE: dict[str, Brute] = {
     "conv_depthwise": fused_depthwise,
     "linear": linear,
     "batch_norm": batch_norm,
+    "clip": clip,
     "softmax": softmax,
     "avg_pool": average,
     "global_avg_pool": average,

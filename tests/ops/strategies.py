@@ -15,6 +15,7 @@ from mininet.ops import (
     Add,
     AvgPool,
     BatchNorm,
+    Clip,
     Conv2d,
     ConvDepthwise,
     DepthwiseConv2d,
@@ -185,6 +186,13 @@ def _elementwise(draw: st.DrawFn, cls: type[Op]) -> Drawn:
 
 
 @st.composite
+def _clip(draw: st.DrawFn) -> Drawn:
+    bounds = st.tuples(*[st.sampled_from([-3.0, -0.5, 0.0, 0.3, 6.0]) | st.floats(-4, 4, width=32)] * 2)
+    low, high = sorted(draw(bounds))
+    return Clip(low, high), (draw(_image() | st.tuples(BATCH, CHANNELS)),)
+
+
+@st.composite
 def _add(draw: st.DrawFn) -> Drawn:
     shape = draw(_image() | st.tuples(BATCH, CHANNELS))
     return Add(draw(ACTIVATION)), (shape, shape)
@@ -220,6 +228,7 @@ STRATEGIES: dict[str, st.SearchStrategy[Drawn]] = {
     "conv_depthwise": _conv_depthwise(),
     "linear": _linear(),
     "batch_norm": _batch_norm(),
+    "clip": _clip(),
     "add": _add(),
     "multiply": _multiply(),
     "avg_pool": _avg_pool(),
@@ -271,6 +280,7 @@ LARGE: tuple[Drawn, ...] = (
     (GlobalAvgPool(), ((2, 200, 31, 33),)),
     (SqueezeExcite(240, 64), ((1, 240, 14, 14),)),
     (Add(), ((1, 40, 45, 47),) * 2),
+    (Clip(-0.5, 0.75), ((1, 40, 45, 47),)),
     (Softmax(), ((3, 1001),)),
 )
 

@@ -168,6 +168,8 @@ BAD_ATTRIBUTES: dict[str, tuple[type[Op], dict[str, Any]]] = {
         ops.PointwiseConv2d,
         {"in_channels": 4, "out_channels": 4, "activation": "relu", "residual": True},
     ),
+    "bounds the wrong way round": (ops.Clip, {"low": 1.0, "high": 0.5}),
+    "bounds that are no numbers": (ops.Clip, {"low": float("nan"), "high": 0.5}),
     "linear without features": (ops.Linear, {"in_features": 4, "out_features": 0}),
     "batch norm without channels": (ops.BatchNorm, {"channels": 0}),
     "negative eps": (ops.BatchNorm, {"channels": 4, "eps": -1e-5}),
