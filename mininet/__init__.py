@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what a type checker sees; at run time __getattr__ does the 
         UnknownNameError,
         WeightsError,
     )
+    from mininet.features import MobileNetFeatures
     from mininet.inspect.compare import compare_published
     from mininet.inspect.trace_diff import diff_traces
     from mininet.models.registry import list_models
@@ -63,6 +64,7 @@ _HOMES = {
         "UnknownNameError",
         "WeightsError",
     ),
+    "features": ("MobileNetFeatures",),
     "inspect.compare": ("compare_published",),
     "inspect.trace_diff": ("diff_traces",),
     "models.registry": ("list_models",),
@@ -80,6 +82,7 @@ __all__ = [  # a literal list, as type checkers want it; a test compares it with
     "ImageError",
     "MininetError",
     "MissingExtraError",
+    "MobileNetFeatures",
     "Network",
     "Preset",
     "ShapeError",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from mininet import __version__, _native
 from mininet._native import get_num_threads, set_num_threads
 
-__all__ = ["build_info", "get_num_threads", "set_num_threads"]
+__all__ = ["build_info", "get_num_threads", "set_num_threads", "using_threads"]
 
 
 def build_info() -> dict[str, object]:
@@ -33,3 +35,16 @@ def build_info() -> dict[str, object]:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
+
+
+@contextmanager
+def using_threads(count: int | None) -> Iterator[None]:
+    """Use at most ``count`` threads within a block, in the whole process; None changes nothing."""
+    before = get_num_threads()
+    if count is not None:
+        set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count is not None:
+            set_num_threads(before)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
+from mininet.batches import Failure, Result, best_classes, run_in_batches
 from mininet.cli.options import (
     Command,
     Parser,
@@ -26,30 +25,13 @@ from mininet.cli.output import Progress, bar, complain, emit, emit_json, visible
 from mininet.data import sample_images
 from mininet.errors import ImageError
 from mininet.images import list_images
-from mininet.network import Float32, Network
+from mininet.network import Network
 from mininet.runtime import set_num_threads
-from mininet.topk import softmax_top
 
 BATCH = 8
 TOP = 5
 SOME_FAILED, ALL_FAILED = 1, 2
-
-
-@dataclass(frozen=True)
-class Result:
-    """One picture: its file, the network's seconds for it, and its (class index, probability), best first."""
-
-    file: str
-    seconds: float
-    top: list[tuple[int, float]]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A picture that could not be read, and why."""
-
-    file: str
-    error: str
+Classes = Result[list[tuple[int, float]]]
 
 
 def _configure(parser: Parser) -> None:
@@ -75,10 +57,10 @@ def _run(args: argparse.Namespace) -> int:
     net = make_network(args, weights)
     net.preset = choose_preset(net.preset, args)
     files, failures = _find(args.images)
-    results: list[Result] = []
+    results: list[Classes] = []
     start = perf_counter()
     with Progress(len(files), "image") as progress:
-        for outcome in _classify(net, files, args.batch, args.top):
+        for outcome in run_in_batches(net, files, partial(best_classes, top=args.top), args.batch):
             progress.advance()
             if isinstance(outcome, Failure):
                 failures.append(outcome)
@@ -114,40 +96,11 @@ def _find(paths: Sequence[str]) -> tuple[list[Path], list[Failure]]:
     return files, failures
 
 
-def _classify(net: Network, files: Iterable[Path], batch: int, top: int) -> Iterator[Result | Failure]:
-    """Read pictures one by one and run those of one size together, at most `batch` of them."""
-    names: list[str] = []
-    inputs: list[Float32] = []
-    for path in files:
-        try:
-            x = net.preprocess(path)
-        except ImageError as error:
-            yield Failure(str(path), str(error))
-            continue
-        if inputs and (len(inputs) == batch or inputs[0].shape != x.shape):
-            yield from _run_batch(net, names, inputs, top)
-            names, inputs = [], []
-        names.append(str(path))
-        inputs.append(x)
-    if inputs:
-        yield from _run_batch(net, names, inputs, top)
-
-
-def _run_batch(net: Network, names: list[str], inputs: list[Float32], top: int) -> Iterator[Result]:
-    x = np.concatenate(inputs)
-    net.plan(x.shape)  # compiled once per size, which is no image's time
-    start = perf_counter()
-    logits = net(x)
-    seconds = (perf_counter() - start) / len(names)
-    for name, row in zip(names, logits, strict=True):
-        yield Result(name, seconds, softmax_top(row, top))
-
-
-def _as_text(result: Result, labels: Sequence[str], in_full: bool) -> str:
+def _as_text(result: Classes, labels: Sequence[str], in_full: bool) -> str:
     """File (the path as given, or just the name) and time, then a line with a bar for each class."""
     file = result.file if in_full else Path(result.file).name
     lines = [f"{visible(file)}  {result.seconds * 1e3:.2f} ms"]
-    for index, probability in result.top:
+    for index, probability in result.value:
         lines.append(f"  {bar(probability)} {probability * 100:6.2f} %  {visible(labels[index])}")
     return "\n".join(lines)
 
@@ -159,7 +112,7 @@ def _rate(done: int, failed: int, seconds: float) -> str:
 
 
 def _as_document(
-    net: Network, weights: str, results: list[Result], failures: list[Failure], seconds: float
+    net: Network, weights: str, results: list[Classes], failures: list[Failure], seconds: float
 ) -> dict[str, Any]:
     return {
         "model": {
@@ -174,7 +127,7 @@ def _as_document(
                 "seconds": result.seconds,
                 "top": [
                     {"label": net.labels[index], "index": index, "probability": probability}
-                    for index, probability in result.top
+                    for index, probability in result.value
                 ],
             }
             for result in results
