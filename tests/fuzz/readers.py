@@ -50,6 +50,12 @@ def _read_weights(path: Path) -> None:
         array.tobytes()
 
 
+def _read_and_map(path: Path) -> None:
+    _read_weights(path)
+    for array in read_weights(path, mmap=True).values():
+        array.tobytes()
+
+
 def _torch_seeds(place: int) -> Seeds:
     def seeds(_: Path) -> Iterator[bytes]:
         tied = state_dict(tensor(), tensor(name="transposed", shape=(3, 2), stride=(1, 3)))
@@ -134,7 +140,7 @@ def _image_seeds(_: Path) -> Iterator[bytes]:
 READERS: dict[str, Reader] = {
     "torch-zip": Reader(_read_weights, _torch_seeds(0), ("mininet", "zipfile", "pickletools")),
     "torch-legacy": Reader(_read_weights, _torch_seeds(1), ("mininet", "pickletools")),
-    "safetensors": Reader(_read_weights, _safetensors_seeds, ("mininet", "json")),
+    "safetensors": Reader(_read_and_map, _safetensors_seeds, ("mininet", "json")),
     "npz": Reader(_read_weights, _npz_seeds, ("mininet", "zipfile")),
     "tflite": Reader(_read_weights, _tflite_seeds, ("mininet", "tflite", "flatbuffers")),
     "image": Reader(read_image, _image_seeds, ("mininet", "PIL")),
