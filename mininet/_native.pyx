@@ -77,6 +77,9 @@ _NOTHING = np.zeros(0, np.float32)
 cdef enum:
     ALIGNMENT = 64      # bytes: a cache line
 
+_MOST_FLOATS = 1 << 40
+"""Of one tensor, or of all scratch memory: no product of sizes in C comes near to overflowing."""
+
 cdef dict _activation_ids = {name: i for i, name in enumerate(ACTIVATIONS)}
 cdef dict _kernel_ids = {name: i for i, name in enumerate(KERNELS)}
 
@@ -154,7 +157,7 @@ cdef class Program:
     cdef list _arenas             # idle scratch memory; one piece per run at a time
     cdef Py_ssize_t _inputs
 
-    def __cinit__(self, steps, Py_ssize_t arena, inputs, outputs):
+    def __cinit__(self, steps, arena, inputs, outputs):
         cdef Py_ssize_t i, fused
         sizes = [*inputs, *outputs]
         if len(sizes) > MN_MAX_EXTERNALS:
@@ -168,13 +171,15 @@ cdef class Program:
         in_order = [part for step, _, _ in steps for part in (step.first, step) if part is not None]
         self._constants = _aligned(sum(_padded(array.size) for part in in_order for array in part.constants))
         self._filled = 0
+        for step, _, _ in steps:
+            _check_sizes(step)
         self._program.steps = self._steps
         self._program.count = len(steps)
-        self._program.arena = arena
+        self._program.arena = _checked_floats("a program's arena", arena)
         self._program.workspace = max((_padded(step.workspace) for step, _, _ in steps), default=0)
         self._program.externals = len(sizes)
         for i, size in enumerate(sizes):
-            self._program.stride[i] = size
+            self._program.stride[i] = _checked_floats("an image of an array", size)
         spaces = [arena, *sizes]
         fused = len(steps)      # the first halves of fused steps lie behind all steps
         for i, (step, sources, target) in enumerate(steps):
@@ -259,14 +264,16 @@ cdef class Program:
         cdef Py_ssize_t i
         cdef int failed, threads = mn_get_num_threads()
         cdef Py_ssize_t memory = self._program.arena + threads * self._program.workspace
+        cdef object expected
         arrays = [*inputs, *outputs]
         if len(arrays) != self._program.externals or len(inputs) != self._inputs:
             raise ArgumentError(f"expected {self._program.externals} arrays, got {len(arrays)}")
         for i, array in enumerate(arrays):
             if array.dtype != np.float32 or not array.flags.c_contiguous:
                 raise DTypeError(f"expected a C-contiguous float32 array, got {array.dtype}")
-            if array.size != batch * self._program.stride[i]:
-                raise ShapeError(f"expected {batch * self._program.stride[i]} values, got shape {array.shape}")
+            expected = <object>batch * self._program.stride[i]      # in Python's integers, which do not overflow
+            if array.size != expected:
+                raise ShapeError(f"expected {expected} values, got shape {array.shape}")
             if batch == 0 or array.size == 0:
                 return
             if i < self._inputs:
@@ -294,6 +301,25 @@ cdef class Program:
         self._arenas.append(arena)
         if failed:
             raise MemoryError("no memory for the counters of a parallel run")
+
+
+cdef _checked_floats(what, count):
+    if not 0 <= count <= _MOST_FLOATS:
+        raise ShapeError(f"{what} would take {count} floats; 0 to 2^40 are possible")
+    return count
+
+
+cdef int _check_sizes(step) except -1:
+    """Refuse a step with a tensor, or scratch memory, whose size overflows or nobody can have."""
+    for part in (step.first, step):
+        if part is None:
+            continue
+        for c, h, w in (*part.inputs, part.output):
+            if min(c, h, w) < 1:
+                raise ShapeError(f"step {part.kernel}: {c}x{h}x{w} is no size of a tensor")
+            _checked_floats(f"step {part.kernel}: {c}x{h}x{w}", (c + MN_BLOCK - 1) * h * w)
+        _checked_floats(f"step {part.kernel}: scratch memory", part.workspace)
+    return 0
 
 
 cdef mn_extent _extent(image, bint planar):

@@ -81,6 +81,11 @@ class _Convolution(Op):
         conv = self.as_conv2d()
         return resolve_padding(conv.padding, (shape[2], shape[3]), conv.kernel, conv.stride, conv.dilation)
 
+    def _moves(self, shape: Shape) -> Pair:
+        """The stride; 1 along an axis on which there is one output, as scratch memory grows with it."""
+        stride, (_, _, rows, columns) = self.as_conv2d().stride, self.infer_shape(shape)
+        return stride[0] if rows > 1 else 1, stride[1] if columns > 1 else 1
+
     def as_conv2d(self) -> Conv2d:
         """The same computation written as the general convolution."""
         raise NotImplementedError
@@ -114,7 +119,7 @@ class _Convolution(Op):
             (image_of(shape),),
             image_of(conv.infer_shape(shape)),
             window=conv.kernel,
-            stride=conv.stride,
+            stride=conv._moves(shape),
             dilation=conv.dilation,
             padding=self._pads(shape),
             groups=conv.groups,
@@ -241,8 +246,9 @@ class DepthwiseConv2d(_Convolution):
     def ring_floats(self, shape: Shape) -> int:
         """Scratch memory for the padded rows that a window slides over (csrc/kernels/window.c)."""
         left, width, columns = self._pads(shape)[2], shape[3], self.infer_shape(shape)[3]
-        reach = (columns - 1) * self.stride[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
-        return (self.window_rows + self.stride[0]) * max(reach, left + width) * BLOCK
+        down, along = self._moves(shape)
+        reach = (columns - 1) * along + (self.kernel[1] - 1) * self.dilation[1] + 1
+        return (self.window_rows + down) * max(reach, left + width) * BLOCK
 
 
 @register

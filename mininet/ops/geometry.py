@@ -12,6 +12,8 @@ Pads = tuple[int, int, int, int]
 Padding = str | Pads
 
 PADDING_POLICIES = ("symmetric", "same", "keras")
+LARGEST = 2**31 - 1
+"""Bound of every attribute of a window, so that kernels can multiply any two of them."""
 
 
 def check_window(kind: str, window: Pair, stride: Pair, dilation: Pair, padding: Padding) -> None:
@@ -20,18 +22,20 @@ def check_window(kind: str, window: Pair, stride: Pair, dilation: Pair, padding:
     Raises
     ------
     GraphError
-        If a size is not positive, a padding is negative or the policy is unknown.
+        If a size is not positive, a padding is negative, either is 2^31 or more, or the policy is unknown.
     """
     for label, pair in (("kernel", window), ("stride", stride), ("dilation", dilation)):
-        if len(pair) != 2 or min(pair) < 1:
-            raise GraphError(f"{kind}: {label} must be two positive integers, got {pair}")
+        if len(pair) != 2 or not 1 <= min(pair) <= max(pair) <= LARGEST:
+            raise GraphError(f"{kind}: {label} must be two positive integers below 2^31, got {pair}")
     if isinstance(padding, str):
         if padding not in PADDING_POLICIES:
             raise GraphError(
                 f"{kind}: padding must be one of {PADDING_POLICIES} or four integers, got {padding!r}"
             )
-    elif len(padding) != 4 or min(padding) < 0:
-        raise GraphError(f"{kind}: padding must be (top, bottom, left, right), all >= 0, got {padding}")
+    elif len(padding) != 4 or not 0 <= min(padding) <= max(padding) <= LARGEST:
+        raise GraphError(
+            f"{kind}: padding must be (top, bottom, left, right), from 0 to below 2^31, got {padding}"
+        )
 
 
 def resolve_padding(padding: Padding, size: Pair, window: Pair, stride: Pair, dilation: Pair) -> Pads:

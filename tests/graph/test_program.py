@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import seeded
 
+import mininet
 from mininet import _native
-from mininet.errors import ArgumentError, DTypeError, MininetError, ShapeError
+from mininet.errors import ArgumentError, DTypeError, GraphError, MininetError, ShapeError
 from mininet.graph.executor import from_blocked
 from mininet.ops import (
     BatchNorm,
@@ -223,3 +224,63 @@ def test_a_program_without_steps_does_nothing() -> None:
     program.run([x], [y], 1, np.zeros(0))
     assert not y.any()
     assert program.arena_bytes == program.workspace_bytes == 0
+
+
+HUGE = 2**32
+
+
+@pytest.mark.parametrize(
+    "image", [(1, HUGE, HUGE), (HUGE, HUGE, 1), (16, 2**62, 1), (2**64, 1, 1), (1, 0, 4), (1, -1, -4)]
+)
+@pytest.mark.parametrize("operand", ["inputs", "output"])
+def test_a_size_whose_product_overflows_is_refused(image: tuple[int, int, int], operand: str) -> None:
+    """In 64 bits 2^32 rows of 2^32 columns are no floats at all, which would fit every array."""
+    step = replace(RELU, **{operand: (image,) if operand == "inputs" else image})
+    with pytest.raises(ShapeError, match=r"^step activation: \S+ (would take|is no size)[^\n]*$"):
+        _native.Program([(step, [(1, 0)], (2, 0))], 0, [FLOATS], [FLOATS])
+
+
+@pytest.mark.parametrize("count", [-1, 2**41, 2**63, 2**64])
+def test_memory_that_nobody_has_is_refused(count: int) -> None:
+    for make in (
+        lambda: _native.Program([], count, [4], [4]),
+        lambda: _native.Program([], 0, [count], [4]),
+        lambda: _native.Program([], 0, [4], [count]),
+        lambda: _program(replace(RELU, workspace=count)),
+    ):
+        with pytest.raises(ShapeError, match=f"would take {count} floats"):
+            make()
+
+
+def test_a_batch_whose_product_overflows_is_refused() -> None:
+    program, x = _program(RELU), np.zeros(FLOATS, np.float32)
+    for batch in (2**58 + 1, 2**62, -1):
+        with pytest.raises(ShapeError, match=f"expected {batch * FLOATS} values"):
+            program.run([x], [x.copy()], batch)
+
+
+@pytest.mark.parametrize("sizes", [(2**20, 2**21), (2**31, 2**31), (2**32, 2**32), (2**62, 4), (2**64, 1)])
+def test_a_plan_for_a_picture_that_nobody_has_is_refused(sizes: tuple[int, int]) -> None:
+    net = mininet.create_model("mobilenet_v3_small", width=0.35, weights="random:0")
+    for shape in ((1, 3, *sizes), (1, 3, *sizes[::-1])):
+        with pytest.raises(ShapeError, match=r"^[^\n]+ would take \d+ floats[^\n]+$"):
+            net.plan(shape)
+
+
+@pytest.mark.parametrize("attribute", ["kernel", "stride", "dilation", "padding"])
+def test_a_window_whose_products_could_overflow_is_refused(attribute: str) -> None:
+    most, count = 2**31 - 1, 4 if attribute == "padding" else 2
+    for cls in (Conv2d, DepthwiseConv2d):
+        made = cls(*(4,) * (2 if cls is Conv2d else 1), **{attribute: (most,) * count})
+        assert getattr(made, attribute) == (most,) * count
+        for at in range(count):
+            values = tuple(most + 1 if i == at else 1 for i in range(count))
+            with pytest.raises(GraphError, match=rf"{attribute} must be[^\n]+2\^31"):
+                replace(made, **{attribute: values})
+
+
+def test_padding_beyond_all_memory_is_refused() -> None:
+    wide = Conv2d(3, 8, padding=(2**31 - 1,) * 4)
+    assert wide.infer_shape((1, 3, 4, 4)) == (1, 8, 2**32, 2**32)
+    with pytest.raises(ShapeError, match="conv2d: 8x4294967296x4294967296 would take"):
+        _program(wide.lower(_params(wide), (1, 3, 4, 4)))

@@ -32,7 +32,7 @@ from mininet.ops import (
 )
 from mininet.ops.activation import ACTIVATIONS, Activation
 from mininet.ops.base import Shape
-from mininet.ops.geometry import PADDING_POLICIES, Padding
+from mininet.ops.geometry import LARGEST, PADDING_POLICIES, Padding
 
 Array = np.ndarray
 Drawn = tuple[Op, tuple[Shape, ...]]
@@ -40,12 +40,20 @@ Drawn = tuple[Op, tuple[Shape, ...]]
 #: Around the widths of vectors (4, 8, 16), around whole blocks (16), and everything between.
 CHANNELS = st.sampled_from([1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 67]) | st.integers(1, 67)
 BATCH = st.integers(1, 3)
-SIZE = st.integers(1, 20)
+SIZE = st.sampled_from([1, 1, 2]) | st.integers(1, 20)
 ACTIVATION = st.just("identity") | st.sampled_from(sorted(ACTIVATIONS))
 WINDOW = st.sampled_from([(3, 3), (5, 5), (1, 1)]) | st.tuples(st.integers(1, 7), st.integers(1, 7))
-STRIDE = st.sampled_from([(1, 1), (2, 2)]) | st.tuples(st.integers(1, 4), st.integers(1, 4))
+#: Now and then farther than the input is large, up to the largest there may be.
+FAR = st.sampled_from([21, 30, LARGEST])
+NEAR = st.integers(1, 4)
+STRIDE = st.sampled_from([(1, 1), (2, 2)]) | st.tuples(NEAR, NEAR) | st.tuples(NEAR | FAR, NEAR | FAR)
 DILATION = st.sampled_from([(1, 1), (1, 1), (2, 2)]) | st.tuples(st.integers(1, 3), st.integers(1, 3))
-PADDING: st.SearchStrategy[Padding] = st.sampled_from(PADDING_POLICIES) | st.tuples(*[st.integers(0, 5)] * 4)
+FEW_ZEROS = st.tuples(*[st.integers(0, 5)] * 4)
+#: More zeros than picture: whole windows, and whole rows of windows, lie outside.
+MANY_ZEROS = st.tuples(*[st.sampled_from([0, 1, 19, 33])] * 4)
+PADDING: st.SearchStrategy[Padding] = (
+    st.sampled_from(PADDING_POLICIES) | st.sampled_from(PADDING_POLICIES) | FEW_ZEROS | FEW_ZEROS | MANY_ZEROS
+)
 
 VALUES: dict[str, Callable[[np.random.Generator, Shape], Array]] = {
     "normal": lambda rng, shape: rng.standard_normal(shape),
@@ -154,7 +162,8 @@ def _conv_depthwise(draw: st.DrawFn) -> Drawn:
     """Pictures of three channels more often than not, and the stem of every MobileNet: 3x3, stride 2."""
     usual = st.just((3, (3, 3), (2, 2), (1, 1)))
     channels = st.sampled_from([1, 2, 4, 17])
-    inputs, window, stride, dilation = draw(usual | st.tuples(channels, WINDOW, STRIDE, DILATION))
+    unusual = st.tuples(channels, WINDOW, st.tuples(NEAR, NEAR), DILATION)
+    inputs, window, stride, dilation = draw(usual | unusual)
     padding, activation = draw(PADDING), draw(ACTIVATION)
     first = Conv2d(inputs, draw(CHANNELS), window, stride, padding, dilation, 1, True, activation)
     second, _ = draw(_depthwise(first.out_channels, True))

@@ -12,7 +12,8 @@ from strategies import LARGE, STRATEGIES, Case, Drawn, cases
 from tolerances import kernel_problem
 
 from mininet.errors import DTypeError
-from mininet.ops import OPS, BatchNorm
+from mininet.ops import OPS, Add, BatchNorm, Conv2d, DepthwiseConv2d, Op, PointwiseConv2d
+from mininet.ops.activation import ACTIVATIONS
 
 KINDS = sorted(OPS)
 
@@ -59,6 +60,28 @@ def test_nan_and_inf_come_out_where_the_reference_has_them(kind: str, data: st.D
         x = inputs[data.draw(st.integers(0, len(inputs) - 1))].reshape(-1)
         x[data.draw(st.integers(0, x.size - 1))] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
     check(case.op, params, inputs, f"with NaN or inf: {case}")
+
+
+@pytest.mark.parametrize("kind", sorted(ACTIVATIONS))
+def test_nan_and_inf_and_every_kink_through_an_activation(kind: str) -> None:
+    """In every lane, by the kernel of the activation itself and as the end of every kind of kernel."""
+    largest, tiny = np.finfo(np.float32).max, np.finfo(np.float32).smallest_subnormal
+    near = [np.nextafter(np.float32(v), np.float32(to)) for v in (-3, 0, 3, 6) for to in (-9, 9)]
+    values = [np.nan, np.inf, -np.inf, largest, -largest, tiny, -tiny, 1e-39, 0.0, -0.0, -3, 3, 6, *near]
+    channels = 33
+    x = np.resize(np.array(values, np.float32), (len(values), channels, 1, len(values) + 1))
+    eye = np.eye(channels, dtype=np.float32)[:, :, None, None]
+    each, bias = np.ones((channels, 1, 1, 1), np.float32), np.zeros(channels, np.float32)
+    ends: list[tuple[Op, dict[str, np.ndarray]]] = [
+        (DepthwiseConv2d(channels, (1, 1), bias=True, activation=kind), {"weight": each, "bias": bias}),
+        (Conv2d(channels, channels, (1, 1), groups=channels, activation=kind), {"weight": each}),
+    ]
+    alone = [op() for op in OPS.values() if op.kind == kind]
+    for op, params in [*((op, {}) for op in alone), *ends]:
+        check(op, params, [x], f"{op} on special values")
+    finite = np.nan_to_num(x, nan=1.0, posinf=2.0, neginf=-2.0)
+    check(PointwiseConv2d(channels, channels, activation=kind), {"weight": eye}, [finite], kind)
+    check(Add(kind), {}, [x, np.zeros_like(x)], f"the sum with {kind}")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -40,10 +40,11 @@ def test_a_window_gets_a_ring_of_the_rows_that_it_touches(kind: str, data: st.Da
     assert isinstance(op, DepthwiseConv2d | ExpandDepthwise | ConvDepthwise)
     case = Case(op, shapes, 0, "normal")
     window, under = (op, shapes[0]) if isinstance(op, DepthwiseConv2d) else (op.depthwise, _between(case))
-    (_, _, h, w), (_, _, _, columns) = under, op.infer_shape(*shapes)
+    (_, _, h, w), (_, _, outputs, columns) = under, op.infer_shape(*shapes)
     left = explicit_pads(window.padding, (h, w), window)[2]
     (kh, kw), stride, (dh, dw) = window.kernel, window.stride, window.dilation
-    rows = 1 + max(ky * dh + oy * stride[0] for ky in range(kh) for oy in range(2))
+    next_row = stride[0] if outputs > 1 else 1
+    rows = 1 + max(ky * dh + oy * next_row for ky in range(kh) for oy in range(2))
     touched = 1 + max(ox * stride[1] + kx * dw for ox in range(columns) for kx in range(kw))
     step = op.lower(case.params(), (1, *shapes[0][1:]))
     plane = h * w * LANES if isinstance(op, ExpandDepthwise) else 0
