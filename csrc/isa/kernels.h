@@ -46,6 +46,7 @@
     ENTRY(MN_ADD, mn_add_f32, mn_elementwise_tasks)                     \
     ENTRY(MN_MULTIPLY, mn_multiply_f32, mn_block_tasks)                 \
     ENTRY(MN_GLOBAL_AVG_POOL, mn_global_avg_pool_f32, mn_block_tasks)   \
+    ENTRY(MN_GLOBAL_MAX_POOL, mn_global_max_pool_f32, mn_block_tasks)   \
     ENTRY(MN_AVG_POOL, mn_avg_pool_f32, mn_block_tasks)                 \
     ENTRY(MN_SQUEEZE_EXCITE, mn_squeeze_excite_f32, mn_one_task)        \
     ENTRY(MN_TO_BLOCKED, mn_to_blocked_f32, mn_in_block_tasks)          \

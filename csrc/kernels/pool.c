@@ -1,7 +1,8 @@
-/* pool.c: means over all pixels, and over windows. One task is one block of channels.
+/* pool.c: means over all pixels and over windows, and the greatest of all pixels. One task is one block of channels.
  *
  * global_avg_pool: y[c] = sum_{h,w} x[h][w][c] / (h w). Each row is summed first and then the rows, so that the
  * rounding error grows with h + w and not with h w.
+ * global_max_pool: y[c] = max_{h,w} x[h][w][c], NaN if one of them is.
  * avg_pool: the mean of the window's pixels that lie inside the input (padding does not count).
  */
 
@@ -43,6 +44,24 @@ static void mn_mean_block(const float *x, const mn_extent *in, float *y)
 static void mn_global_avg_pool_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)
 {
     mn_mean_block(v->x[0] + task * mn_plane(&s->in[0]), &s->in[0], v->y + task * MN_BLOCK);
+}
+
+/* mn_max drops one of its operands' NaNs, so a second sum notices them: every pixel, clamped to 0..1, is a finite
+ * number unless it is NaN, and 0 times their sum changes no maximum. */
+static void mn_global_max_pool_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)
+{
+    const ptrdiff_t pixels = s->in[0].h * s->in[0].w;
+    const vf zero = mn_set(0.0f), one = mn_set(1.0f);
+    for (int i = 0; i < MN_BLOCK; i += MN_WIDTH) {     /* lanes outside: the maximum stays in a register */
+        const float *x = v->x[0] + task * mn_plane(&s->in[0]) + i;
+        vf greatest = mn_load(x), clamped = zero;
+        for (ptrdiff_t p = 0; p < pixels; p++) {
+            const vf pixel = mn_load(x + p * MN_BLOCK);
+            greatest = mn_max(greatest, pixel);
+            clamped = mn_add(clamped, mn_max(zero, mn_min(one, pixel)));
+        }
+        mn_store(v->y + task * MN_BLOCK + i, mn_add(greatest, mn_mul(clamped, zero)));
+    }
 }
 
 static void mn_avg_pool_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)

@@ -229,6 +229,13 @@ def _global_avg_pool(site: _Site) -> _Parts:
     return _Parts(f"mean over {height}x{width} pixels", terms)
 
 
+def _global_max_pool(site: _Site) -> _Parts:
+    n, c, _, _ = site.at
+    plane = site.inputs[0][n, c]
+    y, x = (int(i) for i in np.unravel_index(plane.argmax(), plane.shape))
+    return _Parts(f"the greatest of {shape_text(plane.shape)} pixels", (site.term((n, c, y, x), 1.0),))
+
+
 def _avg_pool(site: _Site) -> _Parts:
     op, (n, c, y, x) = site.node.op, site.at
     assert isinstance(op, AvgPool)
@@ -272,6 +279,7 @@ EXPLAINERS: dict[str, Callable[[_Site], _Parts]] = {
     "multiply": _multiply,
     "squeeze_excite": _squeeze_excite,
     "global_avg_pool": _global_avg_pool,
+    "global_max_pool": _global_max_pool,
     "avg_pool": _avg_pool,
     "dropout": _dropout,
     "flatten": _flatten,

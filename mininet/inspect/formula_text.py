@@ -80,6 +80,8 @@ def _computed(op: Op, shape: Shape) -> str:
         return f"γ (x - μ) / √(σ² + {op.eps:g}) + β"  # noqa: RUF001  # Greek as in the papers
     if op.kind == "global_avg_pool":
         return f"mean of {shape[2]} · {shape[3]} pixels"
+    if op.kind == "global_max_pool":
+        return f"greatest of {shape[2]} · {shape[3]} pixels"
     if isinstance(op, Clip):
         return f"min(max(x, {op.low:g}), {op.high:g})"
     return FUNCTIONS.get(op.kind, op.describe())

@@ -7,7 +7,7 @@ from mininet.ops.conv import Conv2d, DepthwiseConv2d, PointwiseConv2d
 from mininet.ops.fused_depthwise import ConvDepthwise, ExpandDepthwise
 from mininet.ops.linear import Linear
 from mininet.ops.norm import BatchNorm
-from mininet.ops.pool import AvgPool, GlobalAvgPool
+from mininet.ops.pool import AvgPool, GlobalAvgPool, GlobalMaxPool
 from mininet.ops.squeeze_excite import SqueezeExcite
 from mininet.ops.structure import Dropout, Flatten
 
@@ -25,6 +25,7 @@ __all__ = [
     "ExpandDepthwise",
     "Flatten",
     "GlobalAvgPool",
+    "GlobalMaxPool",
     "HardSigmoid",
     "HardSwish",
     "Linear",

@@ -1,4 +1,4 @@
-"""Average pooling, over windows and over everything."""
+"""Pooling: means over windows and over everything, and the greatest of everything."""
 
 from __future__ import annotations
 
@@ -30,6 +30,25 @@ class GlobalAvgPool(Op):
 
     def lower(self, params: Params, *inputs: Shape) -> Step:
         return Step("global_avg_pool", (image_of(inputs[0]),), image_of(self.infer_shape(inputs[0])))
+
+
+@register
+@dataclass(frozen=True)
+class GlobalMaxPool(Op):
+    """Greatest of all pixels, NaN if one of them is: (N, C, H, W) -> (N, C, 1, 1)."""
+
+    kind: ClassVar[str] = "global_max_pool"
+
+    def infer_shape(self, *inputs: Shape) -> Shape:
+        n, c, _, _ = require_image(self, inputs[0])
+        return n, c, 1, 1
+
+    def reference(self, params: Params, *inputs: Array) -> Array:
+        greatest: Array = inputs[0].max(axis=(2, 3), keepdims=True)
+        return greatest
+
+    def lower(self, params: Params, *inputs: Shape) -> Step:
+        return Step("global_max_pool", (image_of(inputs[0]),), image_of(self.infer_shape(inputs[0])))
 
 
 @register

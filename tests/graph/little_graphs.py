@@ -19,6 +19,7 @@ from mininet.ops import (
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     HardSigmoid,
     HardSwish,
     Linear,
@@ -102,7 +103,8 @@ class _Growing:
             others = [name for name in self.shapes if self.shapes[name] == shape]
             self.add(Add(), x, self.draw(st.sampled_from(others)))
         elif part == "pool":
-            self.add(self.draw(st.sampled_from([GlobalAvgPool(), AvgPool((3, 2), (2, 1), "same")])), x)
+            pools = [GlobalAvgPool(), GlobalMaxPool(), AvgPool((3, 2), (2, 1), "same")]
+            self.add(self.draw(st.sampled_from(pools)), x)
         elif part == "dropout":
             self.add(Dropout(0.2), x)
         elif part == "head":

@@ -121,6 +121,7 @@ BOUNDS: dict[str, Bound] = {
     "clip": _exact,
     "softmax": _softmax,
     "global_avg_pool": _global_avg_pool,
+    "global_max_pool": _exact,
     "avg_pool": _avg_pool,
     "squeeze_excite": _squeeze_excite,
     "dropout": _exact,

@@ -160,6 +160,14 @@ def average(op: Any, params: Mapping[str, Array], inputs: list[Array], tally: Ta
     return y
 
 
+def greatest(op: Any, params: Mapping[str, Array], inputs: list[Array], tally: Tally) -> Array:
+    """The greatest pixel of each channel, found by looking at all of them."""
+    y = np.zeros((*inputs[0].shape[:2], 1, 1))
+    for i, c in np.ndindex(*y.shape[:2]):
+        y[i, c] = max(float(v) for row in inputs[0][i, c] for v in row)
+    return y
+
+
 def squeeze_excite(op: Any, params: Mapping[str, Array], inputs: list[Array], tally: Tally) -> Array:
     """Pool, squeeze, excite, scale: only the two layers count as multiply-adds."""
     y = np.array(inputs[0], np.float64)
@@ -217,6 +225,7 @@ BRUTE: dict[str, Brute] = {
     "softmax": softmax,
     "avg_pool": average,
     "global_avg_pool": average,
+    "global_max_pool": greatest,
     "squeeze_excite": squeeze_excite,
     "add": add,
     "multiply": multiply,

@@ -95,6 +95,7 @@ TORCH: dict[str, Torch] = {
     "batch_norm": _batch_norm,
     "avg_pool": _pool,
     "global_avg_pool": lambda f, op, p, x: f.adaptive_avg_pool2d(x[0], 1),
+    "global_max_pool": lambda f, op, p, x: f.adaptive_max_pool2d(x[0], 1),
     "squeeze_excite": _squeeze_excite,
     "clip": lambda f, op, p, x: x[0].clamp(op.low, op.high),
     "softmax": lambda f, op, p, x: f.softmax(x[0], dim=1),

@@ -40,6 +40,7 @@ PLAIN = {
     "multiply": Case(ops.Multiply(), ((1, 4, 5, 5), (1, 4, 1, 1)), 1, "normal"),
     "avg_pool": Case(ops.AvgPool((3, 3)), ((1, 4, 5, 5),), 1, "normal"),
     "global_avg_pool": Case(ops.GlobalAvgPool(), ((1, 4, 5, 5),), 1, "normal"),
+    "global_max_pool": Case(ops.GlobalMaxPool(), ((1, 4, 5, 5),), 1, "normal"),
 }
 
 
@@ -100,7 +101,7 @@ def test_a_shape_that_does_not_fit_is_refused(kind: str, wrong: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [name for name in WRONG if name != "another channel count"])
-@pytest.mark.parametrize("kind", ["avg_pool", "global_avg_pool"])
+@pytest.mark.parametrize("kind", ["avg_pool", "global_avg_pool", "global_max_pool"])
 def test_a_pool_wants_an_image(kind: str, wrong: str) -> None:
     _refused(PLAIN[kind].op, *WRONG[wrong])
 
