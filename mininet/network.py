@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mininet.errors import ShapeError, UnknownNameError
-from mininet.graph import Graph, KernelExecutor, Plan, run_reference
+from mininet.errors import ShapeError
+from mininet.graph import Plan, Runner
 from mininet.images import ImageSource
 from mininet.inputs import checked_input
 from mininet.labels import labels_for
@@ -32,12 +31,6 @@ if TYPE_CHECKING:  # inspection is imported when it is asked for: inference need
     from mininet.inspect.report import Report
 
 Float32 = NDArray[np.float32]
-
-Compiled = TypeVar("Compiled", Plan, KernelExecutor)
-
-BACKENDS = ("plan", "kernels", "reference")
-PLANS_KEPT = 8
-"""Compiled input sizes per network; the one not used for longest is dropped."""
 
 
 class Network:
@@ -73,7 +66,7 @@ class Network:
         self.load_report = report
         self._label_set = labels
         self._class_offset = class_offset
-        self._compiled: OrderedDict[tuple[Any, ...], tuple[Any, Any]] = OrderedDict()
+        self._runner = Runner()
         self._lock = threading.Lock()
 
     @property
@@ -115,7 +108,7 @@ class Network:
         UnknownNameError
             If there is no such backend.
         """
-        return self._run(self.graph, checked_input(self.name, self.config.in_channels, x), backend)
+        return self._runner.run(self.graph, checked_input(self.name, self.config.in_channels, x), backend)
 
     def classify(self, image: ImageSource, top: int = 5) -> list[tuple[str, float]]:
         """Name what is in a picture.
@@ -182,7 +175,7 @@ class Network:
             wanted = list(dict.fromkeys(map(self.graph.resolve, listed)))
         graph = self.graph if wanted is None or backend == "plan" else self.graph.upto(*wanted)
         x = checked_input(self.name, self.config.in_channels, x)
-        return Trace(self.graph, x, self._results(graph, x, backend), wanted)
+        return Trace(self.graph, x, self._runner.results(graph, x, backend), wanted)
 
     def explain(
         self, images: Float32, node: str, n: int = 0, c: int = 0, y: int = 0, x: int = 0
@@ -224,7 +217,7 @@ class Network:
         -------
         float32 (N, C, H, W), or (N, C) if pooled or the node yields a vector.
         """
-        value = self._run(self.graph.upto(at), checked_input(self.name, self.config.in_channels, x), "plan")
+        value = self._runner.run(self.graph.upto(at), checked_input(self.name, self.config.in_channels, x), "plan")
         if pool and value.ndim == 4:
             return GlobalAvgPool().reference({}, value)[:, :, 0, 0].astype(np.float32, copy=False)
         return value
@@ -274,7 +267,7 @@ class Network:
 
     def plan(self, input_shape: Shape | None = None) -> Plan:
         """The compiled plan for one input shape; print it to see every step, kernel and the memory."""
-        return self._plan(self.graph, self._input_shape(input_shape))
+        return self._runner.plan(self.graph, self._input_shape(input_shape))
 
     def state_dict(self) -> dict[str, Float32]:
         """Copies of all weights under torchvision's names and in its layouts."""
@@ -357,40 +350,7 @@ class Network:
     def _replace_params(self, params: Mapping[str, Any]) -> None:
         with self._lock:
             self.graph = self.graph.with_params({**self.graph.params, **params})
-            self._compiled.clear()
+            self._runner.forget()
 
     def _input_shape(self, shape: Shape | None) -> Shape:
         return self.input_shape if shape is None else tuple(shape)
-
-    def _run(self, graph: Graph, x: Float32, backend: str) -> Float32:
-        if backend == "plan":
-            return self._plan(graph, x.shape).run(x)[0]
-        value = x
-        for result in self._results(graph, x, backend):
-            value = result.value  # the graph's output is its last node
-        return value
-
-    def _results(self, graph: Graph, x: Float32, backend: str) -> Any:
-        if backend == "reference":
-            return run_reference(graph, x)
-        if backend == "plan":
-            return self._plan(graph, x.shape).trace(x)
-        if backend == "kernels":
-            return self._compile(KernelExecutor, graph, x.shape).run(x)
-        raise UnknownNameError("backend", backend, BACKENDS)
-
-    def _plan(self, graph: Graph, shape: Shape) -> Plan:
-        return self._compile(Plan, graph, shape)
-
-    def _compile(self, kind: type[Compiled], graph: Graph, shape: Shape) -> Compiled:
-        """A plan or executor from the cache, or a new one if there is none for these very weights."""
-        key = (kind, graph.outputs, tuple(shape[1:]))
-        with self._lock:
-            weights, compiled = self._compiled.get(key, (None, None))
-            if weights is not graph.params:
-                compiled = kind(graph, shape)
-            self._compiled[key] = (graph.params, compiled)
-            self._compiled.move_to_end(key)
-            while len(self._compiled) > PLANS_KEPT:
-                self._compiled.popitem(last=False)
-            return cast(Compiled, compiled)

@@ -3,5 +3,16 @@
 from mininet.graph.executor import KernelExecutor, Result, run_reference
 from mininet.graph.graph import INPUT, Graph, GraphBuilder, Node
 from mininet.graph.plan import Plan
+from mininet.graph.runner import Runner
 
-__all__ = ["INPUT", "Graph", "GraphBuilder", "KernelExecutor", "Node", "Plan", "Result", "run_reference"]
+__all__ = [
+    "INPUT",
+    "Graph",
+    "GraphBuilder",
+    "KernelExecutor",
+    "Node",
+    "Plan",
+    "Result",
+    "Runner",
+    "run_reference",
+]

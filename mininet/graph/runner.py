@@ -1,0 +1,79 @@
+"""Running a graph by any of the three executions, with what was compiled kept for the next call."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mininet.errors import UnknownNameError
+from mininet.graph.executor import KernelExecutor, run_reference
+from mininet.graph.graph import Graph
+from mininet.graph.plan import Plan
+from mininet.ops.base import Shape
+
+Float32 = NDArray[np.float32]
+
+Compiled = TypeVar("Compiled", Plan, KernelExecutor)
+
+BACKENDS = ("plan", "kernels", "reference")
+PLANS_KEPT = 8
+"""Compiled input sizes per runner; the one not used for longest is dropped."""
+
+
+class Runner:
+    """Runs the graphs of one network, which differ in their outputs or weights; threads may share it."""
+
+    def __init__(self) -> None:
+        self._compiled: OrderedDict[tuple[Any, ...], tuple[Any, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def run(self, graph: Graph, x: Float32, backend: str) -> Float32:
+        """The one output of a graph for an input (N, C, H, W).
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such backend.
+        """
+        if backend == "plan":
+            return self.plan(graph, x.shape).run(x)[0]
+        value = x
+        for result in self.results(graph, x, backend):
+            value = result.value  # the graph's output is its last node
+        return value
+
+    def results(self, graph: Graph, x: Float32, backend: str) -> Any:
+        """What each node makes, or each step of the plan, one after the other; errors as for `run`."""
+        if backend == "reference":
+            return run_reference(graph, x)
+        if backend == "plan":
+            return self.plan(graph, x.shape).trace(x)
+        if backend == "kernels":
+            return self._compile(KernelExecutor, graph, x.shape).run(x)
+        raise UnknownNameError("backend", backend, BACKENDS)
+
+    def plan(self, graph: Graph, shape: Shape) -> Plan:
+        """The compiled plan for one input shape."""
+        return self._compile(Plan, graph, shape)
+
+    def forget(self) -> None:
+        """Drop what was compiled, which holds weights of its own."""
+        with self._lock:
+            self._compiled.clear()
+
+    def _compile(self, kind: type[Compiled], graph: Graph, shape: Shape) -> Compiled:
+        """A plan or executor from the cache, or a new one if there is none for these very weights."""
+        key = (kind, graph.outputs, tuple(shape[1:]))
+        with self._lock:
+            weights, compiled = self._compiled.get(key, (None, None))
+            if weights is not graph.params:
+                compiled = kind(graph, shape)
+            self._compiled[key] = (graph.params, compiled)
+            self._compiled.move_to_end(key)
+            while len(self._compiled) > PLANS_KEPT:
+                self._compiled.popitem(last=False)
+            return cast(Compiled, compiled)
