@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mininet.errors import ShapeError
+from mininet.errors import ArgumentError, ShapeError
 from mininet.graph import Plan, Runner
 from mininet.images import ImageSource
 from mininet.inputs import checked_input
@@ -45,7 +45,11 @@ class Network:
     preset : Preset
         How pictures become its input.
     labels : tuple of str
-        One name per output.
+        One name per output; empty without a classifier.
+    label_set : str, sequence of str or None
+        Where they are from, as `create_model` was told.
+    class_offset : int
+        Outputs before the first class that `label_set` names.
     load_report : LoadReport or None
         What became of each tensor of the weights it was made from; None for random ones.
     """
@@ -64,8 +68,8 @@ class Network:
         self.preset = preset
         self.labels = labels_for(labels, config.num_classes, class_offset)
         self.load_report = report
-        self._label_set = labels
-        self._class_offset = class_offset
+        self.label_set = labels
+        self.class_offset = class_offset
         self._runner = Runner()
         self._lock = threading.Lock()
 
@@ -99,7 +103,7 @@ class Network:
         Returns
         -------
         float32 (N, num_classes)
-            Logits.
+            Logits. Without a classifier its features: (N, C), or (N, C, H, W) if they are not pooled.
 
         Raises
         ------
@@ -122,7 +126,13 @@ class Network:
         Returns
         -------
         list of (label, probability), the most probable first.
+
+        Raises
+        ------
+        ArgumentError
+            If the network has no classifier.
         """
+        self.check_classifier()
         return self.top(self(self.preprocess(image))[0], top)
 
     def preprocess(self, image: ImageSource) -> Float32:
@@ -142,7 +152,38 @@ class Network:
 
     def top(self, logits: Array, k: int = 5) -> list[tuple[str, float]]:
         """The ``k`` most probable classes of one vector of logits, as (label, probability)."""
+        self.check_classifier()
         return [(self.labels[index], probability) for index, probability in softmax_top(logits, k)]
+
+    def check_classifier(self) -> None:
+        """Raise `ArgumentError` if the network has no classifier, so that its outputs are no classes."""
+        if not self.config.num_classes:
+            raise ArgumentError(
+                f"{self.name} has no classifier here, so its outputs are features and name nothing; "
+                "expected a network with classes (mininet.replace_head gives it some)"
+            )
+
+    def without_head(self, pool: str | None = "avg") -> Network:
+        """The same network up to its last feature map: a feature extractor.
+
+        Parameters
+        ----------
+        pool : {"avg", "max", None}
+            Pool the map (N, C, H, W) over all pixels, to (N, C), or leave it as it is.
+
+        Returns
+        -------
+        Network
+            A network of its own over the same weights; its ``num_classes`` is 0.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such pooling.
+        """
+        from mininet.adapt import without_head
+
+        return without_head(self, pool)
 
     def names(self) -> list[str]:
         """Names of all nodes in order, torchvision's module paths where it has the module."""
@@ -217,7 +258,8 @@ class Network:
         -------
         float32 (N, C, H, W), or (N, C) if pooled or the node yields a vector.
         """
-        value = self._runner.run(self.graph.upto(at), checked_input(self.name, self.config.in_channels, x), "plan")
+        x = checked_input(self.name, self.config.in_channels, x)
+        value = self._runner.run(self.graph.upto(at), x, "plan")
         if pool and value.ndim == 4:
             return GlobalAvgPool().reference({}, value)[:, :, 0, 0].astype(np.float32, copy=False)
         return value
@@ -344,7 +386,7 @@ class Network:
         """
         from mininet.weights import safetensors
 
-        metadata = to_metadata(self.config, self.preset, self._label_set, self._class_offset)
+        metadata = to_metadata(self.config, self.preset, self.label_set, self.class_offset)
         safetensors.write(path, self.state_dict(), metadata)
 
     def _replace_params(self, params: Mapping[str, Any]) -> None:

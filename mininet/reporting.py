@@ -60,14 +60,13 @@ def report_on(
         If the file cannot be written.
     """
     x = _prepared(net, image)
-    logits = net(x)[0]
     report = make_report(
         net.graph,
         net.trace(x),
         net.cost(input_shape=x.shape),
         seconds=node_seconds(net, x),
         plan_seconds=min(_timed(net, x) for _ in range(RUNS)),
-        top=net.top(logits, top),
+        top=net.top(net(x)[0], top) if net.config.num_classes else [],
         picture=as_picture(x[0], net.preset),
         source=source or _name_of(image),
         about=_about(net),

@@ -37,15 +37,17 @@ class Case:
     width: float = 1.0
     num_classes: int = 1000
     minimalistic: bool = False
+    pool: str = "avg"
     slow: bool = False
 
     def __str__(self) -> str:
         words = [self.arch, f"w{self.width:g}", f"c{self.num_classes}", "x".join(map(str, self.shape))]
-        return "-".join([*words, *(["minimalistic"] if self.minimalistic else [])])
+        words += ["minimalistic"] if self.minimalistic else []
+        return "-".join([*words, *([] if self.num_classes else [f"pool-{self.pool}"])])
 
     def twin(self) -> twins.Twin:
         """The twin, built once while consecutive cases share it."""
-        return _twin(self.framework, self.arch, self.width, self.num_classes, self.minimalistic)
+        return _twin(self.framework, self.arch, self.width, self.num_classes, self.minimalistic, self.pool)
 
 
 def parameters(cases: Iterable[Case]) -> list[Any]:
@@ -117,12 +119,14 @@ def _as_node(case: Case, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1)
-def _twin(framework: str, arch: str, width: float, num_classes: int, minimalistic: bool) -> twins.Twin:
+def _twin(
+    framework: str, arch: str, width: float, num_classes: int, minimalistic: bool, pool: str
+) -> twins.Twin:
     if framework == "torchvision":
-        return twins.torchvision_twin(arch, width, num_classes)
+        return twins.torchvision_twin(arch, width, num_classes, pool=pool)
     if framework == "timm":
         return twins.timm_twin(arch)
-    return twins.keras_twin(arch, width, num_classes, minimalistic=minimalistic)
+    return twins.keras_twin(arch, width, num_classes, minimalistic=minimalistic, pool=pool)
 
 
 @functools.lru_cache(maxsize=1)

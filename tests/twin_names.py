@@ -81,7 +81,7 @@ def keras_nodes(layers: Sequence[tuple[str, str]]) -> dict[str, str]:
         Name and class of every layer of a ``keras.applications`` MobileNet, in order.
     """
     named = {name for name, _ in layers}
-    is_v3 = "logits" in named
+    is_v3 = "conv_1_bn" in named
     blocks = [int(found[1]) for name in named if (found := _KERAS_BLOCK.match(name)) and found[1]]
     last = f"features.{max(blocks, default=0) + 2}"  # V1 has no layer of that name to look up
     ends = _KERAS_ENDS | {"Conv_1": f"{last}.0", "Conv_1_bn": f"{last}.1", "out_relu": f"{last}.2"}

@@ -197,9 +197,13 @@ def torchvision_twin(
     width: float = 1.0,
     num_classes: int = 1000,
     *,
+    pool: str = "avg",
     seed: int = 0,
 ) -> TorchTwin:
-    """A twin from ``torchvision.models``, by its names: ``mobilenet_v2``, ``mobilenet_v3_large``, ..."""
+    """A twin from ``torchvision.models``, by its names: ``mobilenet_v2``, ``mobilenet_v3_large``, ...
+
+    With ``num_classes=0`` it is the model's ``features``, pooled as told.
+    """
     models = importlib.import_module(f"{torchvision().__name__}.models")
     # torchvision's V3 builders take no width: `width_mult` goes to the table's rounding.
     if arch == "mobilenet_v2":
@@ -207,8 +211,24 @@ def torchvision_twin(
     else:
         settings, last = models.mobilenetv3._mobilenet_v3_conf(arch, width_mult=width)
         module = models.MobileNetV3(settings, last, num_classes=num_classes)
+    create_kwargs = {"width": width, "num_classes": num_classes}
+    if not num_classes:
+        module = _torch_features(module.features, pool)
+        create_kwargs["pool"] = pool
     nodes = {key: key for key, _ in module.named_modules() if key}
-    return TorchTwin(arch, {"width": width, "num_classes": num_classes}, module, nodes, seed)
+    return TorchTwin(arch, create_kwargs, module, nodes, seed)
+
+
+def _torch_features(features: Any, pool: str) -> Any:
+    from torch import nn
+
+    pooling = {"avg": [nn.AdaptiveAvgPool2d(1)], "max": [nn.AdaptiveMaxPool2d(1)], "none": []}[pool]
+    module = nn.Sequential()
+    module.add_module("features", features)
+    for part in pooling:
+        module.add_module(f"{pool}pool", part)
+        module.add_module("flatten", nn.Flatten())
+    return module
 
 
 def timm_names() -> list[str]:
@@ -234,18 +254,27 @@ def keras_twin(
     num_classes: int = 1000,
     *,
     minimalistic: bool = False,
+    pool: str = "avg",
     seed: int = 0,
 ) -> KerasTwin:
-    """A twin from ``keras.applications``, by its names: ``MobileNet``, ``MobileNetV2``, ..."""
+    """A twin from ``keras.applications``, by its names: ``MobileNet``, ``MobileNetV2``, ...
+
+    With ``num_classes=0`` it is the model of ``include_top=False``, pooled as told.
+    """
     applications = _keras().applications
     options: dict[str, Any] = {"alpha": width, "weights": None, "classifier_activation": None}
     create_kwargs: dict[str, Any] = {"width": width, "num_classes": num_classes}
+    if num_classes:
+        options["classes"] = num_classes
+    else:
+        options |= {"include_top": False, "pooling": None if pool == "none" else pool}
+        create_kwargs["pool"] = pool
     if "V3" in arch:
         options |= {"include_preprocessing": False, "minimalistic": minimalistic}
         create_kwargs |= {"minimalistic": True} if minimalistic else {}
 
     def factory(shape: tuple[int, int, int]) -> Any:
-        return getattr(applications, arch)(input_shape=shape, classes=num_classes, **options)
+        return getattr(applications, arch)(input_shape=shape, **options)
 
     return KerasTwin(f"keras/{arch}", create_kwargs, factory, seed)
 

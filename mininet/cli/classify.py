@@ -55,6 +55,7 @@ def _run(args: argparse.Namespace) -> int:
         set_num_threads(args.threads)
     weights = choose_weights(args, bool(args.images))
     net = make_network(args, weights)
+    net.check_classifier()
     net.preset = choose_preset(net.preset, args)
     files, failures = _find(args.images)
     results: list[Classes] = []

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from mininet.cli.output import remark
@@ -85,10 +86,10 @@ MOST_TIMES = 10.0
 PLOT_SUFFIXES = (".png", ".svg")
 
 
-def count(text: str) -> int:
-    """Parse an integer from 1 to `MOST`."""
-    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MOST:
-        raise argparse.ArgumentTypeError(f"expected an integer from 1 to {MOST}, got {text!r}")
+def count(text: str, least: int = 1) -> int:
+    """Parse an integer from `least` to `MOST`."""
+    if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"expected an integer from {least} to {MOST}, got {text!r}")
     return int(text)
 
 
@@ -114,9 +115,10 @@ def shape(text: str) -> tuple[int, int, int, int]:
 
 _VALUES: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "width": (multiplier, "X", "width multiplier, for example 0.5"),
-    "num_classes": (count, "N", "outputs of the last layer"),
+    "num_classes": (partial(count, least=0), "N", "outputs of the last layer; 0 for no classifier"),
     "in_channels": (count, "N", "channels of the input image"),
     "lineage": (str, "NAME", "whose conventions: torchvision, timm, keras, tflite"),
+    "pool": (str, "NAME", "what makes a vector of the last feature map: avg, max or none"),
     "activation": (str, "NAME", "V1, V2: activation instead of ReLU6, for example relu"),
     "depth": (multiplier, "X", "V2 and V3 of timm: depth multiplier"),
 }

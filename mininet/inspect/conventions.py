@@ -212,7 +212,7 @@ _LIST = (
             Rule("products of a plain module, and one per output for a bias", _only(MODULE)(_with_bias)),
             Rule("2 per element of a plain module", _only(MODULE)(lambda site: 2 * site.outputs)),
             Rule("pooled elements: twice for a module, once for a function", _hooked_and_patched),
-            global_max_pool=Rule("2 per pooled element (hook and patched function)", lambda s: 2 * _pixels(s)),
+            global_max_pool=Rule("2 per pooled element (hook and patched function)", _hooked_and_patched),
             relu=Rule("2 per element (hook and patched function)", lambda site: 2 * site.outputs),
             relu6=Rule("1 per element", lambda site: site.outputs),
         ),

@@ -12,6 +12,7 @@ from typing import Any
 from mininet.errors import ArgumentError
 from mininet.graph.clips import Bounds
 from mininet.models.lineages import FAMILIES, Lineage, get_lineage
+from mininet.ops import GlobalAvgPool, GlobalMaxPool, Op
 from mininet.ops.activation import ACTIVATIONS
 
 MOST_MULTIPLIER = 16
@@ -19,6 +20,9 @@ MOST_MULTIPLIER = 16
 
 MOST_CHANNELS = 1 << 18
 """Of classes and of input channels, for the same reason."""
+
+POOLS: dict[str, type[Op] | None] = {"avg": GlobalAvgPool, "max": GlobalMaxPool, "none": None}
+"""Ops that make one vector of the last feature map."""
 
 _REQUIRED = ("architecture", "width", "num_classes", "in_channels", "lineage")
 
@@ -45,11 +49,15 @@ class ModelConfig:
     width : float
         Width multiplier: every layer's channels times this, rounded as the lineage does.
     num_classes : int
-        Outputs of the last layer.
+        Outputs of the last layer; 0 for a network without a classifier, which ends with its features (what
+        torchvision calls ``features``, Keras ``include_top=False``).
     in_channels : int
         Channels of the input image.
     lineage : str
         Whose conventions hold: a key of `mininet.models.lineages.LINEAGES`.
+    pool : str
+        What makes one vector of the last feature map: a key of `POOLS`. ``"none"`` leaves it a map, so there
+        can be no classifier then.
     dropout : float or None
         Rate of the dropout before the last layer; None for the lineage's.
     batch_norm : bool
@@ -86,6 +94,7 @@ class ModelConfig:
     num_classes: int = 1000
     in_channels: int = 3
     lineage: str = "torchvision"
+    pool: str = "avg"
     dropout: float | None = None
     batch_norm: bool = True
     activation: str | None = None
@@ -101,9 +110,13 @@ class ModelConfig:
         conventions = get_lineage(self.lineage, self.architecture)
         self._set("width", _multiplier("width", self.width))
         self._set("depth", _multiplier("depth", self.depth))
-        self._set("num_classes", _count("num_classes", self.num_classes))
+        self._set("num_classes", _count("num_classes", self.num_classes, 0))
         self._set("in_channels", _count("in_channels", self.in_channels))
         self._set("clips", _clips(self.clips))
+        if self.pool not in POOLS:
+            raise ArgumentError(f"pool: expected one of {', '.join(POOLS)}, got {self.pool!r}")
+        if self.pool == "none" and self.num_classes:
+            raise ArgumentError("pool: a classifier needs a vector, so 'none' wants num_classes=0")
         if self.dropout is not None:
             self._set("dropout", _rate(self.dropout))
         for field in fields(self):
@@ -195,10 +208,12 @@ def _multiplier(name: str, value: Any) -> float:
     return number
 
 
-def _count(name: str, value: Any) -> int:
-    whole = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else 0
-    if not 1 <= whole <= MOST_CHANNELS:
-        raise ArgumentError(f"{name}: expected an integer from 1 to {MOST_CHANNELS}, got {_short(value)}")
+def _count(name: str, value: Any, least: int = 1) -> int:
+    whole = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else -1
+    if not least <= whole <= MOST_CHANNELS:
+        raise ArgumentError(
+            f"{name}: expected an integer from {least} to {MOST_CHANNELS}, got {_short(value)}"
+        )
     return whole
 
 
@@ -243,6 +258,7 @@ _PARSERS: dict[str, Any] = {
     "num_classes": int,
     "in_channels": int,
     "lineage": str,
+    "pool": str,
     "dropout": float,
     "activation": str,
     "depth": float,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from mininet.graph.graph import GraphBuilder
-from mininet.models.config import ModelConfig
+from mininet.models.config import POOLS, ModelConfig
 from mininet.ops.base import Op, get_op
 from mininet.ops.combine import Add, Multiply
 from mininet.ops.conv import Conv2d, DepthwiseConv2d, PointwiseConv2d
@@ -122,9 +122,12 @@ class LayerBuilder(GraphBuilder):
         return self.unit(x, PointwiseConv2d(*channels), sequence(name), Place("last", number), activation)
 
     def pool(self, x: str) -> str:
-        """Mean over all pixels, as a vector."""
-        self.block = "avgpool"
-        return self.add("flatten", Flatten(), self.add("avgpool", GlobalAvgPool(), x))
+        """The last feature map as a vector, if the network is to have one."""
+        op = POOLS[self.config.pool]
+        if op is None:
+            return x
+        self.block = f"{self.config.pool}pool"
+        return self.add("flatten", Flatten(), self.add(self.block, op(), x))
 
     def linear(self, x: str, name: str, op: Linear, part: str) -> str:
         """A fully connected layer."""
@@ -132,8 +135,10 @@ class LayerBuilder(GraphBuilder):
         return self.add(name, op, x)
 
     def classifier(self, x: str, features: int) -> str:
-        """Pooling, dropout and the one linear layer of V1 and V2."""
+        """Pooling, dropout and the one linear layer of V1 and V2; without classes only the pooling."""
         x = self.pool(x)
+        if not self.config.num_classes:
+            return x
         self.block = "classifier"
         x = self.add("classifier.0", Dropout(self.config.dropout_rate), x)
         return self.linear(x, "classifier.1", Linear(features, self.config.num_classes), "classifier")

@@ -159,8 +159,10 @@ def assemble(config: ModelConfig) -> LayerBuilder:
 
 
 def classifier(builder: LayerBuilder, x: str, features: int, hidden: int, activation: str) -> str:
-    """Pooling first, then the two last layers on a vector (section 5.1)."""
+    """Pooling first, then the two last layers on a vector (section 5.1); without classes neither of them."""
     x = builder.pool(x)
+    if not builder.config.num_classes:
+        return x
     builder.block = "classifier"
     first = Linear(features, hidden, bias=builder.lineage.hidden_bias)
     x = builder.linear(x, "classifier.0", first, "hidden")
