@@ -17,6 +17,7 @@ POOLS = ("avg", "max", "none")
 KERAS = (("MobileNet", 0.5), ("MobileNetV2", 0.35), ("MobileNetV3Small", 0.75), ("MobileNetV3Large", 0.35))
 TORCHVISION = (("mobilenet_v2", 0.35), ("mobilenet_v3_large", 0.5), ("mobilenet_v3_small", 1.0))
 
+SLOW = ("MobileNet", "MobileNetV3Large", "mobilenet_v3_large")
 TIMM = (
     *("mobilenetv1_100", "mobilenetv1_100h", "mobilenetv2_050"),
     *("mobilenetv3_small_050", "mobilenetv3_rw", "tf_mobilenetv3_small_075"),
@@ -24,8 +25,13 @@ TIMM = (
 
 
 def _cases(framework: str, archs: tuple[tuple[str, float], ...]) -> list[Case]:
+    """Building a twin takes most of the time: some networks are left for patient runs."""
     shape = (4, 3, 45, 33)
-    return [Case(framework, arch, shape, width, 0, pool=pool) for arch, width in archs for pool in POOLS]
+    return [
+        Case(framework, arch, shape, width, 0, pool=pool, slow=arch in SLOW)
+        for arch, width in archs
+        for pool in POOLS
+    ]
 
 
 @needs("torch", "keras")
