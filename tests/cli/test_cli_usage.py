@@ -74,7 +74,7 @@ def test_every_network_option_can_be_given() -> None:
             for x in ("0", "-1", "nan", "1e9", "x")
         ),
         (["summary", "mobilenet_v2", "--depth", "1e300"], ["--depth"]),
-        (["summary", "mobilenet_v2", "--num-classes", "0"], ["--num-classes"]),
+        (["summary", "mobilenet_v2", "--num-classes", "-1"], ["--num-classes"]),
         (["summary", "--input-shape", "3,4"], ["C,H,W", "'3,4'"]),
         (["summary", "--input-shape", "3,4,0"], ["--input-shape", "'0'"]),
         (["summary", "--input-shape", "1,8,8", "--resolution", "8"], ["--resolution"]),
