@@ -31,7 +31,8 @@ def _remade(
     labels: str | Sequence[str] | None,
     class_offset: int,
 ) -> Network:
-    """A network of another configuration that keeps the preset, and the weights that it has a place for."""
-    wanted = build_graph(config).param_shapes()
-    kept = {name: params[name] for name in wanted}
+    """A network of another configuration that keeps the preset, and all that it has a place for."""
+    plain = build_graph(replace(config, clips=()))
+    config = replace(config, clips=tuple(clip for clip in config.clips if clip[0] in plain.names()))
+    kept = {name: params[name] for name in plain.param_shapes()}
     return type(net)(config, kept, net.preset, labels, class_offset, net.load_report)

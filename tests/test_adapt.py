@@ -116,3 +116,14 @@ def test_without_head_is_num_classes_0(name: str) -> None:
     assert made.config == bare.config == ModelConfig.from_metadata(bare.config.to_metadata())
     x = seeded.images(4, (1, 3, 35, 33))
     assert np.array_equal(made(x), bare(x))
+
+
+def test_clips_of_a_quantised_network_stay_with_their_nodes(tmp_path: Any) -> None:
+    clips = (("features.1.conv.1", -0.5, 0.75), ("features.18.2", 0.25, 0.5), ("classifier.1", -1.0, 1.0))
+    bare = network("mobilenet_v2", clips=clips).without_head(None)
+    assert bare.config.clips == clips[:2]
+    x = seeded.images(4, (1, 3, 64, 64))
+    features = bare(x)
+    assert features.shape[1:] == (1280, 2, 2)
+    assert (features.min(), features.max()) == (0.25, 0.5)
+    assert np.array_equal(saved(bare, tmp_path)(x), features)

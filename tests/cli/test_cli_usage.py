@@ -108,6 +108,19 @@ def test_bad_usage(cli: Runner, args: list[str], words: list[str]) -> None:
         (["convert", "no-such-file.pth", "out.safetensors"], ["'no-such-file.pth'"]),
         (["convert", "digits", "out.npz"], ["'out.npz'", ".safetensors"]),
         (["convert", "digits", "no/such/folder/out.safetensors"], ["no/such/folder"]),
+        (
+            [
+                "classify",
+                "--model",
+                "mobilenet_v2",
+                "--weights",
+                "random:0",
+                "--num-classes",
+                "0",
+                SAMPLES[0],
+            ],
+            ["mobilenet_v2 has no classifier here"],
+        ),
     ],
     ids=lambda value: " ".join(value),
 )
