@@ -148,7 +148,7 @@
         ["Time", time(block.seconds), " ", make("small", {}, percent(block.seconds / report.seconds))],
         ["Nodes", String(block.nodes.length)],
       ], { class: "figures" }),
-      versus(block.comparison),
+      ...(block.comparison ? [versus(block.comparison)] : []),
       make("div", { class: "nodes" }, ...block.nodes.map((node) => article(node, block))));
     if (quietly) return;
     at("status").textContent = `${block.name}: ${block.nodes.length} nodes, ${whole(block.madds)} multiply-adds, ${percent(block.share)} of the network`;
@@ -160,7 +160,6 @@
   }
 
   function versus(c) {
-    if (!c) return null;
     const taken = c.runs === "separable";
     const more = 1 / c.ratio;
     const line = (form, text) => make("div", {},

@@ -86,6 +86,8 @@ def test_a_click_shows_the_true_numbers_of_each_block(
     for name, cost in costs.items():
         _button(driver, name).click()
         assert _shown(driver) == (name, f"{cost.madds:,}", f"{cost.params:,}")
+        slips = {"null", "undefined", "NaN"} & set(_text(driver, "#detail").split())
+        assert not slips, f"{name}: the page says {slips}, which is the language's word, not ours"
         nodes = driver.find_elements("css selector", "article.node")
         expected = [node for node in net.cost().nodes if node.block == name]
         assert [node.get_attribute("data-node") for node in nodes] == [each.name for each in expected]
