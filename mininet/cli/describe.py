@@ -36,8 +36,15 @@ def _configure_summary(parser: Parser) -> None:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--resolution", type=count, metavar="N", help="height and width of the input")
     size.add_argument("--input-shape", type=shape, metavar="C,H,W", help="shape of one input")
+    parser.add_argument("--node", metavar="NODE", help="only this node or block, for example features.3")
+    # `--depth` is taken: it is the depth multiplier of timm's networks.
+    parser.add_argument(
+        "--levels", type=count, metavar="N", help="so many levels of names; what lies deeper is summed up"
+    )
     add_plot_option(parser, "a chart of multiply-adds, parameters and time per block")
-    add_json_option(parser)
+    form = parser.add_mutually_exclusive_group()
+    add_json_option(form)
+    form.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     add_network_options(parser, model=False)
 
 
@@ -47,13 +54,13 @@ def _summary(args: argparse.Namespace) -> int:
     input_shape = args.input_shape
     if args.resolution is not None:
         input_shape = (1, net.config.in_channels, args.resolution, args.resolution)
-    summary = net.summary(input_shape)
+    summary = net.summary(input_shape, args.levels, args.node)
     if args.plot is not None:
         write_chart(args.plot, net, summary.cost, blocks_figure)
     if args.json:
         emit_json(summary.to_dict())
     else:
-        emit(str(summary))
+        emit(summary.to_markdown() if args.markdown else str(summary))
     return 0
 
 
@@ -97,6 +104,8 @@ SUMMARY = Command(
     "summary",
     "show the layers of a network with their output shapes, parameters and multiply-adds",
     "mininet summary mobilenet_v2 --width 0.5 --resolution 192\n"
+    "mininet summary mobilenet_v3_large --levels 2 --markdown\n"
+    "mininet summary mobilenet_v2 --node features.3\n"
     "mininet summary --weights net.safetensors --json\n"
     "mininet summary mobilenet_v3_small --plot blocks.svg",
     _configure_summary,

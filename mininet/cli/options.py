@@ -164,8 +164,8 @@ def add_network_options(parser: Parser, model: bool = True, weights: bool = True
         )
 
 
-def add_json_option(parser: Parser) -> None:
-    """Add ``--json``."""
+def add_json_option(parser: argparse._ActionsContainer) -> None:
+    """Add ``--json`` to a parser or to a group of options that exclude each other."""
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
 
 

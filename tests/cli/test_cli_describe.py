@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from cli_harness import Runner
+from cli_harness import Runner, assert_refused
 
 import mininet
 from mininet.data import DIGITS
@@ -38,6 +38,25 @@ def test_summary(cli: Runner, args: list[str], name: str, shape: list[int]) -> N
     assert f"{document['params']:,}" in ran.out
     assert f"{document['madds']:,}" in ran.out
     assert all(node["name"] in ran.out for node in document["nodes"])
+
+
+def test_summary_of_a_part_by_levels_and_in_markdown(cli: Runner) -> None:
+    net = mininet.create_model("mobilenet_v2")
+    cases = {
+        ("--levels", "2"): str(net.summary(depth=2)),
+        ("--node", "features.3"): str(net.summary(node="features.3")),
+        ("--node", "features", "--levels", "1", "--markdown"): net.summary(
+            node="features", depth=1
+        ).to_markdown(),
+    }
+    for flags, expected in cases.items():
+        ran = cli("summary", "mobilenet_v2", *flags)
+        assert (ran.code, ran.out, ran.err) == (0, f"{expected}\n", "")
+    document = json.loads(cli("summary", "mobilenet_v2", "--node", "features.3", "--json").out)
+    assert document["node"] == "features.3"
+    assert_refused(cli("summary", "mobilenet_v2", "--node", "features.99"), "unknown node 'features.99'")
+    assert_refused(cli("summary", "--levels", "0"), "--levels", "'0'")
+    assert_refused(cli("summary", "--json", "--markdown"), "not allowed with argument")
 
 
 def test_summary_flags_reach_the_network(cli: Runner) -> None:
