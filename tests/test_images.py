@@ -278,7 +278,7 @@ def test_folder(tmp_path: pathlib.Path) -> None:
 
 def test_device() -> None:
     if not pathlib.Path("/dev/zero").exists():
-        pytest.skip("no /dev/zero on this system")
+        pytest.skip("this system has no /dev/zero")
     with pytest.raises(ImageError) as error:
         read_image("/dev/zero")
     one_line(error, "regular file")

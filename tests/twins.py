@@ -172,7 +172,8 @@ class KerasTwin(Twin):
 
     def _model(self, height: int, width: int, dtype: str) -> Any:
         keras = _keras()
-        keras.backend.clear_session()  # numbered layers (re_lu_3) start anew, so that names repeat
+        # Numbered layers (re_lu_3) start anew, so that names repeat; collecting garbage would cost a third.
+        keras.backend.clear_session(free_memory=False)
         keras.config.set_dtype_policy(dtype)  # keras.applications has no argument for it
         try:
             return self._factory((height, width, 3))

@@ -155,7 +155,7 @@ def test_strange_file_names_cannot_upset_a_terminal(cli: Runner, tmp_path: Path)
     try:
         strange.write_bytes(Path(SAMPLES[3]).read_bytes())
     except (OSError, UnicodeError):
-        pytest.skip("the file system does not take such a name")
+        pytest.skip("this system has no such file names")
     ran = cli("classify", strange, "--weights", "digits", "--top", "1")
     assert ran.code == 0
     assert ran.out.splitlines()[0].startswith(str(tmp_path / r"a\nb\x1b[31m\udcff.pgm") + "  ")

@@ -88,7 +88,7 @@ def test_exit_codes_of_accidents(cli: Runner, monkeypatch: pytest.MonkeyPatch, e
         assert_refused(ran, "out of memory" if error is MemoryError else "disk full")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+@pytest.mark.skipif(os.name != "posix", reason="this system has no POSIX shell")
 @pytest.mark.parametrize("redirect", ["| head -1", "| head -0 2>&1", ">&-", "2>&- >/dev/null"])
 def test_closed_pipes_are_no_traceback(redirect: str) -> None:
     command = f"{sys.executable} -m mininet models {redirect}"
@@ -96,7 +96,7 @@ def test_closed_pipes_are_no_traceback(redirect: str) -> None:
     assert (ran.returncode, ran.stderr) == (0, ""), f"{command}: {ran}"
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_full_disk_is_one_line() -> None:
     command = f"{sys.executable} -m mininet models > /dev/full"
     ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
