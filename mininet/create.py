@@ -41,7 +41,7 @@ def create_model(
         One of `list_models`. Not needed where the weights say what they are for.
     weights : path, mapping, str or None
         A file that `read_weights` reads; a mapping of names to arrays (a torchvision, timm or Keras
-        state); ``"digits"`` for the handwritten digits that ship with the package; ``"random:<seed>"``;
+        state; a ``.tflite`` file says itself what it is for); ``"digits"`` for the handwritten digits that ship with the package; ``"random:<seed>"``;
         None for ``"random:0"``.
     preprocessing : str or Preset, optional
         By default what the weights or the lineage say.
@@ -64,12 +64,19 @@ def create_model(
         return _untrained(name, weights or f"{RANDOM}0", preprocessing, labels, options)
     tensors = _tensors(weights)
     metadata = _metadata_of(tensors)
-    config = _configured(name, tensors, metadata, options)
+    wanted = preprocessing or metadata.get("preprocessing")
+    if isinstance(tensors, Weights) and tensors.format == "tflite":
+        from mininet.weights.tflite_network import recognise
+
+        found = recognise(tensors, tensors.metadata, name, options)
+        config, tensors, wanted = found.config, found.tensors, wanted or found.preset
+    else:
+        config = _configured(name, tensors, metadata, options)
     params, report = match(config, tensors)
     offset = _class_offset(metadata)
     if labels is None:
         labels = _labels(metadata, config.num_classes, offset)
-    preset = _preset(preprocessing or metadata.get("preprocessing"), name, config)
+    preset = _preset(wanted, name, config)
     return Network(config, params, preset, labels, offset, report)
 
 

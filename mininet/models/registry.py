@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -107,12 +107,17 @@ def config_for(name: str, **overrides: Any) -> ModelConfig:
     """
     if name not in MODELS:
         raise UnknownNameError("model", name, MODELS)
-    known = option_names()
-    for option in overrides:
-        if option not in known:
-            raise ArgumentError(f"unknown option {option!r} for {name}; expected one of {', '.join(known)}")
+    check_options(overrides, name)
     entry = MODELS[name]
     return ModelConfig(entry.architecture, **{**entry.options, **overrides})
+
+
+def check_options(options: Iterable[str], name: str) -> None:
+    """Raise `ArgumentError` for an option that is no field of `ModelConfig`."""
+    known = option_names()
+    for option in options:
+        if option not in known:
+            raise ArgumentError(f"unknown option {option!r} for {name}; expected one of {', '.join(known)}")
 
 
 def preset_for(name: str, config: ModelConfig) -> str:

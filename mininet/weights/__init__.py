@@ -134,7 +134,7 @@ def read_weights(path: str | os.PathLike[str], mmap: bool = False) -> Weights:
     """Read a weights file of any known format, recognised by its content.
 
     Formats: safetensors, NumPy ``.npz``, PyTorch ``.pth``/``.pt`` (zip and legacy; torch is not needed and no
-    code in the file can run), and float ``.tflite`` (extra ``convert``). A pipe works too.
+    code in the file can run), and ``.tflite``, float or quantised (extra ``convert``). A pipe works too.
 
     Parameters
     ----------

@@ -247,7 +247,7 @@ _KERAS_ROLES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 _TFLITE_KEY = re.compile(r"(\d+)/(conv2d|depthwise_conv2d|fully_connected)/(weight|bias)")
-_TFLITE_FORMS = {"conv2d": "ohwi", "depthwise_conv2d": "1hwc", "fully_connected": "oi"}
+TFLITE_FORMS = {"conv2d": "ohwi", "depthwise_conv2d": "1hwc", "fully_connected": "oi"}
 
 SCHEMES = ("torchvision", "timm", "keras", "tflite")
 """Every naming scheme."""
@@ -352,5 +352,5 @@ def _by_order(graph: Graph, given: Iterable[str]) -> Iterator[Row]:
         for role, shape in shapes.items():
             form = _torch_form(shape)
             if role == "weight" and layer:
-                form = _TFLITE_FORMS[layer.partition("/")[2]]
+                form = TFLITE_FORMS[layer.partition("/")[2]]
             yield Row(f"{node.name}.{role}", f"{layer or node.name}/{role}", form, shape)

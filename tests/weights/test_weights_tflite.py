@@ -1,4 +1,4 @@
-"""Float .tflite: keys by structure, layouts of the file, the graph as metadata; no quantised files."""
+"""The reader of .tflite: keys by structure, the file's layouts, integers as numbers, the graph as metadata."""
 
 from __future__ import annotations
 
@@ -40,19 +40,70 @@ def test_background_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype", "op", "expected"),
+    ("kind", "dtype", "expected"),
     [
-        ("INT8", "i1", "CONV_2D", "quantised tflite files are not supported yet.*'t1' is INT8"),
-        ("UINT8", "u1", "CONV_2D", "quantised"),
-        ("FLOAT16", "<f2", "CONV_2D", "quantised"),
-        ("FLOAT32", "<f4", "DEQUANTIZE", "operator 0 is dequantize"),
-        ("FLOAT32", "<f8", "CONV_2D", "expected 96 bytes for float32"),
-        ("COMPLEX64", "<c8", "CONV_2D", "expected one of FLOAT32"),
+        ("INT8", "i1", "expected its weight as floats or with scales, got int8 without"),
+        ("FLOAT32", "<f8", "expected 96 bytes for float32"),
+        ("COMPLEX64", "<c8", "expected one of FLOAT16, FLOAT32"),
+        ("INT4", "i1", "expected one of FLOAT16, FLOAT32"),
     ],
 )
-def test_what_is_refused(kind: str, dtype: str, op: str, expected: str, tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(tiny_tflite(kind=kind, dtype=dtype, op=op))
+def test_what_is_refused(kind: str, dtype: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(tiny_tflite(kind=kind, dtype=dtype))
     with pytest.raises(WeightsError, match=expected):
+        read_weights(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "grid"),
+    [
+        ("INT8", "i1", ([0.5, 0.03], [0, 0], 0)),  # a scale for each output channel
+        ("INT8", "i1", ([0.5, 0.03, 7.0], [1, -2, 3], 3)),
+        ("UINT8", "u1", ([0.0078125], [157], 0)),  # one for all
+        ("UINT8", "u1", ([0.1], [], 0)),
+        ("INT32", "<i4", ([1e-5], [2**31 - 1], 0)),
+    ],
+)
+def test_integers_are_read_as_the_numbers_they_stand_for(
+    kind: str, dtype: str, grid: tuple[list[float], list[int], int], tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(tiny_tflite(kind=kind, dtype=dtype, grid=grid))
+    got = read_weights(tmp_path / "a")["000/conv2d/weight"]
+    assert got.dtype == np.float32
+    scales = np.array(grid[0], np.float32).astype(np.float64)
+    for place in np.ndindex(*WEIGHT.shape):
+        channel = place[grid[2]] if len(scales) > 1 else 0
+        zero = grid[1][channel] if grid[1] else 0
+        assert got[place] == np.float32(scales[channel] * (float(WEIGHT[place]) - zero)), place
+
+
+def test_float16_weights_become_float32(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(tiny_tflite(kind="FLOAT16", dtype="<f2"))
+    got = read_weights(tmp_path / "a")["000/conv2d/weight"]
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got, WEIGHT)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        ([0.1, 0.2, 0.3], [0, 0, 0], 0),  # of two output channels
+        ([0.1, 0.2], [0], 0),
+        ([0.1, 0.2], [0, 0], 4),  # no such axis
+        ([0.1, 0.2], [0, 0], -1),
+        ([0.0], [0], 0),
+        ([-0.1], [0], 0),
+        ([float("nan")], [0], 0),
+        ([float("inf")], [0], 0),
+        ([0.1], [2**40], 0),
+        ([0.1], [-(2**63)], 0),
+    ],
+)
+def test_scales_that_make_no_sense_are_refused(
+    grid: tuple[list[float], list[int], int], tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(tiny_tflite(kind="INT8", dtype="i1", grid=grid))
+    with pytest.raises(WeightsError, match=r"tensor 't1': expected .* scales"):
         read_weights(tmp_path / "a")
 
 
@@ -84,7 +135,23 @@ def test_real_float_file(assets: Path) -> None:
     assert all(array.dtype == np.float32 for array in weights.values())
 
 
-@pytest.mark.parametrize("file", ["mobilenet_v2_ptq_int8.tflite", "mobilenet_v1_025_128_uint8.tflite"])
-def test_real_quantised_files_are_refused(file: str, assets: Path) -> None:
-    with pytest.raises(WeightsError, match="quantised tflite files are not supported yet"):
-        read_weights(assets / "weights" / file)
+@pytest.mark.parametrize(
+    ("file", "count", "source", "ranges"),
+    [
+        ("mobilenet_v2_ptq_int8.tflite", 53, [-127 / 127.5, 128 / 127.5], {0, 1, 2, 3, 10, 62, 64}),
+        ("mobilenet_v1_025_128_uint8.tflite", 28, [-1, 127 / 128], set(range(29))),
+    ],
+)
+def test_real_quantised_files(
+    file: str, count: int, source: list[float], ranges: set[int], assets: Path
+) -> None:
+    weights = read_weights(assets / "weights" / file)
+    layers = [name for name in weights if name.endswith(("/weight", "/bias"))]
+    assert len(layers) == 2 * count
+    assert all(weights[name].dtype == np.float32 for name in layers)
+    assert json.loads(weights.metadata["input"])["range"] == pytest.approx(source)
+    told = {
+        operator["index"] for operator in json.loads(weights.metadata["operators"]) if "range" in operator
+    }
+    assert ranges <= told
+    assert weights.metadata["class_offset"] == "1"

@@ -1,4 +1,4 @@
-"""A float .tflite of two layers, made by hand: small enough to damage byte by byte."""
+"""A .tflite of two layers, made by hand: small enough to damage byte by byte."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ WEIGHT = np.arange(24, dtype=np.float32).reshape(2, 2, 2, 3)
 BIAS = np.array([0.5, -0.5], np.float32)
 
 
-def tiny_tflite(classes: int = 2, kind: str = "FLOAT32", dtype: str = "<f4", op: str = "CONV_2D") -> bytes:
+def tiny_tflite(
+    classes: int = 2,
+    kind: str = "FLOAT32",
+    dtype: str = "<f4",
+    op: str = "CONV_2D",
+    grid: tuple[list[float], list[int], int] | None = None,
+) -> bytes:
     """A convolution (OHWI weight, bias) of a 4x4x3 input, and a fully connected layer with `classes` outputs.
 
-    `kind` and `dtype` are those of the convolution's weight; `op` replaces the convolution's operator code.
+    `kind` and `dtype` are those of the convolution's weight, `grid` its scales, zero points and their axis;
+    `op` replaces the convolution's operator code.
     """
     flatbuffers = pytest.importorskip("flatbuffers", reason="flatbuffers writes the file (extra convert)")
     schema = pytest.importorskip("tflite", reason="tflite has the schema of .tflite files (extra convert)")
@@ -53,10 +60,14 @@ def tiny_tflite(classes: int = 2, kind: str = "FLOAT32", dtype: str = "<f4", op:
         if data is not None:
             index = len(buffers)
             buffers.append(table("Buffer", Data=builder.CreateByteVector(data)))
-        name, sizes = builder.CreateString(f"t{number}"), integers(shape)
-        made.append(
-            table("Tensor", Shape=sizes, Type=getattr(schema.TensorType, type_name), Buffer=index, Name=name)
-        )
+        fields = {"Shape": integers(shape), "Name": builder.CreateString(f"t{number}"), "Buffer": index}
+        if number == 1 and grid is not None:
+            scales = builder.CreateNumpyVector(np.array(grid[0], np.float32))
+            zeros = builder.CreateNumpyVector(np.array(grid[1], np.int64))
+            fields["Quantization"] = table(
+                "QuantizationParameters", Scale=scales, ZeroPoint=zeros, QuantizedDimension=grid[2]
+            )
+        made.append(table("Tensor", Type=getattr(schema.TensorType, type_name), **fields))
     codes = [
         table("OperatorCode", DeprecatedBuiltinCode=code, BuiltinCode=code)
         for code in (getattr(schema.BuiltinOperator, op), schema.BuiltinOperator.FULLY_CONNECTED)
