@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what a type checker sees; at run time __getattr__ does the same, lazily
+    from mininet.adapt import adapt_input, replace_head
     from mininet.create import (
         create_model,
         mobilenet_v1,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:  # what a type checker sees; at run time __getattr__ does the 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "adapt": ("adapt_input", "replace_head"),
     "create": (
         "create_model",
         "mobilenet_v1",
@@ -90,6 +92,7 @@ __all__ = [  # a literal list, as type checkers want it; a test compares it with
     "Weights",
     "WeightsError",
     "__version__",
+    "adapt_input",
     "build_info",
     "compare_published",
     "create_model",
@@ -103,6 +106,7 @@ __all__ = [  # a literal list, as type checkers want it; a test compares it with
     "mobilenet_v3_small",
     "read_weights",
     "register_preset",
+    "replace_head",
     "sample_images",
     "set_num_threads",
 ]
