@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from mininet.data import DIGITS
-from mininet.errors import ArgumentError, WeightsError
+from mininet.errors import ArgumentError, WeightsError, brief
 from mininet.metadata import FORMAT_VERSION
 from mininet.models.config import ModelConfig
 from mininet.models.registry import build_graph, config_for, preset_for
@@ -136,12 +136,7 @@ def _configured(
 ) -> ModelConfig:
     """What to build: the caller's word first, then the file's metadata, then the tensors' shapes."""
     if "format" in metadata:
-        version = metadata.get("format_version", "")
-        if not version.isdecimal() or int(version) > FORMAT_VERSION:
-            raise WeightsError(
-                f"the file has format version {version or 'unknown'}, "
-                f"this mininet reads up to {FORMAT_VERSION}"
-            )
+        _check_version(metadata.get("format_version", ""))
         known = ModelConfig.from_metadata(metadata)
         if name is not None and config_for(name, **options).architecture != known.architecture:
             raise WeightsError(f"the weights are for {known.architecture}, not for {name}")
@@ -152,6 +147,17 @@ def _configured(
     return infer_config_from(config, tensors, fixed=options)
 
 
+def _check_version(text: str) -> None:
+    version = _whole(text)
+    if version is None or version < 1:
+        raise WeightsError(f"metadata: expected a format version of 1 or more, got {brief(text)}")
+    if version > FORMAT_VERSION:
+        raise WeightsError(
+            f"a newer mininet wrote the file: it has format version {version}, this mininet reads up to "
+            f"{FORMAT_VERSION}; install a newer one, or save the network in a framework's format"
+        )
+
+
 def _told(config: ModelConfig) -> dict[str, Any]:
     """The options of a saved network, for a caller who names its architecture besides."""
     return {key: value for key, value in vars(config).items() if key != "architecture"}
@@ -159,9 +165,15 @@ def _told(config: ModelConfig) -> dict[str, Any]:
 
 def _class_offset(metadata: Mapping[str, str]) -> int:
     text = metadata.get("class_offset", "0")
-    if not text.isdecimal():
-        raise WeightsError(f"metadata: expected a whole number under 'class_offset', got {text!r}")
-    return int(text)
+    offset = _whole(text)
+    if offset is None:
+        raise WeightsError(f"metadata: expected a whole number under 'class_offset', got {brief(text)}")
+    return offset
+
+
+def _whole(text: str) -> int | None:
+    """The whole number that a file says, None if it is none or one that nobody means."""
+    return int(text) if text.isdecimal() and len(text) <= 9 else None
 
 
 def _labels(metadata: Mapping[str, str], num_classes: int, offset: int) -> str | list[str] | None:
@@ -173,7 +185,7 @@ def _labels(metadata: Mapping[str, str], num_classes: int, offset: int) -> str |
         return text
     try:
         labels = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"metadata: expected a JSON list under 'labels'; {error}") from None
     return list(labels)
 

@@ -11,6 +11,9 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
+MOST_SHOWN = 80
+"""Characters of a wrong value that a message repeats."""
+
 
 class MininetError(Exception):
     """Base class of every error that mininet raises on purpose."""
@@ -47,9 +50,9 @@ class UnknownNameError(MininetError, LookupError):
         import difflib  # only needed when something is already wrong
 
         known = list(known)
-        close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        close = difflib.get_close_matches(str(name)[:MOST_SHOWN], known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else _listing(known)
-        super().__init__(f"unknown {kind} {name!r}; {hint}")
+        super().__init__(f"unknown {kind} {brief(name)}; {hint}")
 
     def __reduce__(self) -> Any:
         """Pickle the message: by default the class would be called with it, and wants three arguments."""
@@ -58,6 +61,17 @@ class UnknownNameError(MininetError, LookupError):
 
 class MissingExtraError(MininetError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+def brief(value: object) -> str:
+    """A value as a message of one line quotes it: cut where it is long."""
+    if isinstance(value, str | bytes):
+        value = value[: MOST_SHOWN + 1]
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return "an integer of thousands of digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."
 
 
 def require(module: str, extra: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mininet.errors import ArgumentError, DTypeError, ShapeError
+from mininet.errors import ArgumentError, DTypeError, ShapeError, brief
 from mininet.images import (
     CHANNELS,
     INTERPOLATIONS,
@@ -317,7 +317,7 @@ class Preset:
                 raise self._wrong("crop", f"at most the resized size {resize}", crop)
 
     def _wrong(self, field: str, expected: str, value: object) -> ArgumentError:
-        return ArgumentError(f"preset {self.name!r}: {field} must be {expected}, got {value!r}")
+        return ArgumentError(f"preset {brief(self.name)}: {field} must be {expected}, got {brief(value)}")
 
     def _resized_size(self, h: int, w: int) -> tuple[int, int]:
         if self.resize is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
-from mininet.errors import ArgumentError
+from mininet.errors import ArgumentError, brief
 from mininet.graph.clips import Bounds
 from mininet.models.lineages import FAMILIES, Lineage, get_lineage
 from mininet.ops import GlobalAvgPool, GlobalMaxPool, Op
@@ -127,7 +127,7 @@ class ModelConfig:
             self._set("activation", None)
         if self.activation is not None and self.activation not in ACTIVATIONS:
             raise ArgumentError(
-                f"activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}"
+                f"activation: expected one of {', '.join(ACTIVATIONS)}, got {brief(self.activation)}"
             )
         self._check_options()
 
@@ -203,7 +203,7 @@ def _multiplier(name: str, value: Any) -> float:
         number = math.inf
     if not 0 < number <= MOST_MULTIPLIER:
         raise ArgumentError(
-            f"{name}: expected a number above 0 and up to {MOST_MULTIPLIER}, got {_short(value)}"
+            f"{name}: expected a number above 0 and up to {MOST_MULTIPLIER}, got {brief(value)}"
         )
     return number
 
@@ -212,18 +212,9 @@ def _count(name: str, value: Any, least: int = 1) -> int:
     whole = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else -1
     if not least <= whole <= MOST_CHANNELS:
         raise ArgumentError(
-            f"{name}: expected an integer from {least} to {MOST_CHANNELS}, got {_short(value)}"
+            f"{name}: expected an integer from {least} to {MOST_CHANNELS}, got {brief(value)}"
         )
     return whole
-
-
-def _short(value: Any) -> str:
-    """A value for a message of one line."""
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of more digits than Python prints
-        return "an integer of thousands of digits"
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _rate(value: Any) -> float:
@@ -238,7 +229,7 @@ def _clips(value: Any) -> tuple[Bounds, ...]:
     except (TypeError, ValueError):
         clips = None
     if clips is None or not all(-math.inf < low <= high < math.inf for _, low, high in clips):
-        raise ArgumentError(f"clips: expected (node, low, high) with finite low <= high, got {_short(value)}")
+        raise ArgumentError(f"clips: expected (node, low, high) with finite low <= high, got {brief(value)}")
     return clips
 
 
@@ -278,6 +269,6 @@ _KINDS: dict[Any, str] = {
 def _from_text(name: str, text: str, parse: Any) -> Any:
     try:
         return parse(text)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, RecursionError):
         kind = _KINDS[parse]
-        raise ArgumentError(f"metadata: expected {kind} under {name!r}, got {text!r}") from None
+        raise ArgumentError(f"metadata: expected {kind} under {name!r}, got {brief(text)}") from None

@@ -5,7 +5,9 @@ A new reader is one entry in :data:`READERS`; a test says so if one is missing.
 
 from __future__ import annotations
 
+import functools
 import io
+import json
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,8 +18,10 @@ import numpy as np
 from tiny_tflite import tiny_tflite
 from tiny_torch import DATA, both_files, dumped, legacy_file, state_dict, tensor, zip_file
 
+from mininet.create import create_model
+from mininet.data import DIGITS
 from mininet.images import read_image
-from mininet.weights import read_weights
+from mininet.weights import Weights, read_weights
 from mininet.weights.safetensors import DTYPES, write
 
 FOUND = Path(__file__).parent / "found"
@@ -137,11 +141,40 @@ def _image_seeds(_: Path) -> Iterator[bytes]:
         yield stream.getvalue()
 
 
+def _read_metadata(path: Path) -> None:
+    """What a saved network says about itself, as JSON, beside weights that are sound."""
+    try:
+        metadata = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return
+    if isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values()):
+        create_model(weights=Weights(_digits(), metadata, "safetensors", "fuzzed"))
+
+
+@functools.cache
+def _digits() -> Weights:
+    return read_weights(DIGITS)
+
+
+def _metadata_seeds(_: Path) -> Iterator[bytes]:
+    known = _digits().metadata
+    own = create_model(weights="digits").preset.to_json()
+    for more in (
+        {},
+        {"preprocessing": own, "class_offset": "1"},
+        {"labels": json.dumps(list("abcdefghij")), "minimalistic": "true", "dropout": "0.5"},
+        {"lineage": "timm", "depth": "1.2", "batch_norm": "false", "activation": "relu"},
+        {"clips": '[["features.0.2", -1.0, 6.0]]'},
+    ):
+        yield json.dumps({**known, **more}).encode()
+
+
 READERS: dict[str, Reader] = {
     "torch-zip": Reader(_read_weights, _torch_seeds(0), ("mininet", "zipfile", "pickletools")),
     "torch-legacy": Reader(_read_weights, _torch_seeds(1), ("mininet", "pickletools")),
     "safetensors": Reader(_read_and_map, _safetensors_seeds, ("mininet", "json")),
     "npz": Reader(_read_weights, _npz_seeds, ("mininet", "zipfile")),
     "tflite": Reader(_read_weights, _tflite_seeds, ("mininet", "tflite", "flatbuffers")),
+    "metadata": Reader(_read_metadata, _metadata_seeds, ("mininet", "json")),
     "image": Reader(read_image, _image_seeds, ("mininet", "PIL")),
 }
