@@ -41,12 +41,15 @@ CASES = (
         (117, 139),
         {"lineage": "keras"},
     ),
-    Case(
-        "mobilenet_v1_025_224_keras.npz",
-        "mobilenet_v1",
-        "mobilenet_v1_025_224_keras",
-        (88, 125),
-        {"lineage": "keras", "width": 0.25},
+    *(
+        Case(
+            f"mobilenet_v1_025_224_keras.{ending}",
+            "mobilenet_v1",
+            "mobilenet_v1_025_224_keras",
+            (88, 125),
+            {"lineage": "keras", "width": 0.25},
+        )
+        for ending in ("npz", "h5", "weights.h5", "keras")
     ),
     Case(
         "mobilenet_v1_025_224_float.tflite",
@@ -68,8 +71,9 @@ def photos(assets: Path) -> list[tuple[Path, int]]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.file)
 def test_150_photos(case: Case, assets: Path, photos: list[tuple[Path, int]]) -> None:
-    if case.file.endswith(".tflite"):
-        pytest.importorskip("tflite", reason="tflite files need the extra 'convert'")
+    for ending, package in ((".tflite", "tflite"), (".h5", "h5py"), (".keras", "h5py")):
+        if case.file.endswith(ending):
+            pytest.importorskip(package, reason=f"{ending} files need the extra 'convert'")
     net = mininet.create_model(case.model, weights=assets / "weights" / case.file, **case.options)
     preset = net.preset.without_resize()  # the photos are 227x227: the centre 224x224 is what counts
     logits = np.concatenate([net(preset.apply(path)) for path, _ in photos])

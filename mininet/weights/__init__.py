@@ -52,8 +52,10 @@ FORMATS: tuple[Format, ...] = (
         lambda p: any(("/" + name).endswith("/data.pkl") for name in p.members),
         "torch_pickle:read_zip",
     ),
+    Format("keras-zip", lambda p: "model.weights.h5" in p.members, "keras_file:read_archive"),
     Format("npz", lambda p: any(name.endswith(".npy") for name in p.members), "npz:read"),
     Format("torch-legacy", lambda p: TORCH_LEGACY_MAGIC in p.head, "torch_pickle:read_legacy"),
+    Format("keras-h5", lambda p: p.head.startswith(b"\x89HDF\r\n\x1a\n"), "keras_file:read"),
     Format("tflite", lambda p: p.head[4:8] == b"TFL3", "tflite:read"),
     # No magic: a little-endian 64-bit header length, whose upper bytes are 0 in any real file, then JSON.
     Format("safetensors", lambda p: p.head[8:9] == b"{" and p.head[5:8] == b"\0\0\0", "safetensors:read"),
@@ -61,8 +63,6 @@ FORMATS: tuple[Format, ...] = (
 
 # Files that people have in hand and that are none of the above: named, so that the message helps.
 _FOREIGN: tuple[tuple[str, Callable[[Peek], bool]], ...] = (
-    ("a Keras archive (.keras), which this version cannot read", lambda p: "model.weights.h5" in p.members),
-    ("an HDF5 file (.h5), which this version cannot read", lambda p: p.head.startswith(b"\x89HDF\r\n\x1a\n")),
     ("a zip archive without tensors", lambda p: p.head.startswith(b"PK")),
     (
         "a pickle that torch.save did not write",
@@ -134,7 +134,8 @@ def read_weights(path: str | os.PathLike[str], mmap: bool = False) -> Weights:
     """Read a weights file of any known format, recognised by its content.
 
     Formats: safetensors, NumPy ``.npz``, PyTorch ``.pth``/``.pt`` (zip and legacy; torch is not needed and no
-    code in the file can run), and ``.tflite``, float or quantised (extra ``convert``). A pipe works too.
+    code in the file can run); with the extra ``convert`` also Keras ``.h5``, ``.weights.h5`` and ``.keras``,
+    and ``.tflite``, float or quantised. A pipe works too.
 
     Parameters
     ----------

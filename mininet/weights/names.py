@@ -5,12 +5,14 @@ A scheme says what a weight is called: ``torchvision`` (our own names), ``timm``
 may well be stored under torchvision's names.
 
 Sources: state_dict() of timm 1.0's models, variable names of keras.applications 3.15 and, as
-aliases, those of Keras 2 (V3 blocks had slashes, depthwise kernels were ``depthwise_kernel``).
+aliases, those of Keras 2 (V3 blocks had slashes, depthwise kernels were ``depthwise_kernel``) and the
+numbered ones of ``.weights.h5`` files (``conv2d_1`` is the second convolution).
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +57,7 @@ class Row:
     shape : tuple of int
         Shape of ours.
     aliases : tuple of str
-        Older names of theirs, accepted when reading.
+        Other names of theirs, accepted when reading.
     """
 
     ours: str
@@ -246,6 +248,9 @@ _KERAS_ROLES: dict[str, dict[str, tuple[str, ...]]] = {
         "running_var": ("moving_variance",),
     },
 }
+_KERAS_CLASSES = {"depthwise_conv2d": "depthwise_conv2d", "batch_norm": "batch_normalization"}
+"""Keras's layer classes by our ops, as its files spell them; the rest are convolutions to it."""
+
 _TFLITE_KEY = re.compile(r"(\d+)/(conv2d|depthwise_conv2d|fully_connected)/(weight|bias)")
 TFLITE_FORMS = {"conv2d": "ohwi", "depthwise_conv2d": "1hwc", "fully_connected": "oi"}
 
@@ -312,14 +317,20 @@ def _torch_form(shape: Shape) -> str:
 def _by_table(graph: Graph, places: dict[str, Place], scheme: str, family: str) -> Iterator[Row]:
     table, old = TABLES[scheme][family], OLD_TABLES.get(scheme, {}).get(family)
     stages = 1 + max(place.block.stage for place in places.values() if place.block)
+    numbers: Counter[str] = Counter()
     for node in graph.nodes:
         if node.name not in places:
             continue
         place = places[node.name]
         layers = [each.layer(place, stages) for each in (table, old) if each]
+        dense = place.part in table.dense
+        if scheme == "keras":
+            kind = "dense" if dense else _KERAS_CLASSES.get(node.op.kind, "conv2d")
+            layers.append(f"{kind}_{numbers[kind]}" if numbers[kind] else kind)
+            numbers[kind] += 1
         for role, shape in node.op.param_shapes().items():
             names = [name for layer in layers for name in _variables(scheme, layer, node.op.kind, role)]
-            form = _form(scheme, node, shape, place.part in table.dense)
+            form = _form(scheme, node, shape, dense)
             yield Row(f"{node.name}.{role}", names[0], form, shape, tuple(names[1:]))
 
 

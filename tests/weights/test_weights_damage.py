@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_h5 import tiny_h5, tiny_weights_h5
 from tiny_tflite import tiny_tflite
 
 from mininet.errors import WeightsError
@@ -59,7 +60,26 @@ def _tflite(path: Path) -> None:
     path.write_bytes(tiny_tflite())
 
 
-WRITERS = [_safetensors, _npz, _npz_compressed, _torch, _torch_legacy, _tflite]
+def _keras_h5(path: Path) -> None:
+    pytest.importorskip("h5py", reason="h5py reads .h5 files (extra convert)")
+    path.write_bytes(tiny_h5())
+
+
+def _keras_weights(path: Path) -> None:
+    pytest.importorskip("h5py", reason="h5py reads .h5 files (extra convert)")
+    path.write_bytes(tiny_weights_h5(compression="gzip", shuffle=True))
+
+
+def _keras_zip(path: Path) -> None:
+    pytest.importorskip("h5py", reason="h5py reads .h5 files (extra convert)")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", tiny_weights_h5())
+
+
+WRITERS = [
+    *(_safetensors, _npz, _npz_compressed, _torch, _torch_legacy, _tflite),
+    *(_keras_h5, _keras_weights, _keras_zip),
+]
 Written = tuple[Path, bytes, bool]
 """A file, its undamaged content, and whether to map it."""
 
