@@ -10,6 +10,7 @@ import numpy as np
 from libc.stddef cimport ptrdiff_t
 from libc.stdlib cimport calloc, free
 
+from mininet.arguments import check_integer
 from mininet.errors import ArgumentError, DTypeError, MininetError, ShapeError
 
 cdef extern from "mininet.h" nogil:
@@ -119,10 +120,7 @@ def fma_peak(double seconds=0.002):
 
 def set_num_threads(count):
     """Use at most ``count`` threads (1 or more) in calls that start from now on."""
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
-        raise DTypeError(f"expected a whole number of threads, got {count!r}")
-    if count < 1:
-        raise ArgumentError(f"expected at least 1 thread, got {count}")
+    count = check_integer("threads", count, least=1)
     mn_set_num_threads(min(count, 1 << 16))     # the pool has a bound of its own
 
 

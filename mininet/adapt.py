@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mininet.errors import ArgumentError, UnknownNameError
+from mininet.arguments import check_choice, check_integer
+from mininet.errors import ArgumentError
 from mininet.graph import INPUT
+from mininet.labels import check_labels
 from mininet.models.config import ModelConfig
 from mininet.models.registry import build_graph
 from mininet.ops.base import Array
@@ -56,8 +58,8 @@ def adapt_input(net: Network, channels: int, init: str = "mean", *, seed: int = 
     ArgumentError
         If ``channels`` is no number of channels.
     """
-    if init not in tuple(INITS):
-        raise UnknownNameError("init", init, INITS)
+    check_choice("init", init, INITS)
+    seed = check_integer("seed", seed, least=0)
     config = replace(net.config, in_channels=channels)
     stem = next(node for node in net.graph.nodes if INPUT in node.inputs)
     name = f"{stem.name}.weight"
@@ -96,6 +98,7 @@ def replace_head(
     ArgumentError
         If ``num_classes`` is no number of classes.
     """
+    seed = check_integer("seed", seed, least=0)
     pool = "avg" if net.config.pool == "none" else net.config.pool
     config = replace(net.config, num_classes=num_classes, pool=pool)
     if not config.num_classes:
@@ -103,6 +106,8 @@ def replace_head(
     graph = build_graph(replace(config, clips=()))
     (classifier,) = graph.outputs
     config = replace(config, clips=tuple(clip for clip in config.clips if clip[0] != classifier))
+    if labels is not None:
+        check_labels(labels, config.num_classes)
     old = {n: value for n, value in net.graph.params.items() if not n.startswith(f"{classifier}.")}
     missing = {n: shape for n, shape in graph.param_shapes().items() if n not in old}
     return _remade(net, config, {**old, **random_params(missing, seed)}, labels, 0)
@@ -110,7 +115,7 @@ def replace_head(
 
 def without_head(net: Network, pool: str | None = "avg") -> Network:
     """The network up to its last feature map; `Network.without_head` explains."""
-    config = replace(net.config, num_classes=0, pool=pool or "none")
+    config = replace(net.config, num_classes=0, pool="none" if pool is None else pool)
     return _remade(net, config, net.graph.params, None, 0)
 
 

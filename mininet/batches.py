@@ -11,15 +11,16 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from mininet.errors import ArgumentError, ImageError
+from mininet.arguments import check_choice, check_integer
+from mininet.errors import ImageError
 from mininet.inputs import checked_input
 from mininet.network import Float32, Network
 from mininet.topk import softmax_top
 
 T = TypeVar("T")
 
-POOLS = ("avg", "max", None)
-"""How a feature map becomes a vector; None lays its values out in a row, channels first."""
+POOLS = ("avg", "max")
+"""How a feature map becomes a vector, unless its values are to be laid out in a row, channels first."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,11 @@ def feature_rows(net: Network, x: Float32, at: str, pool: str | None) -> Float32
     ------
     UnknownNameError
         If there is no such node.
-    ArgumentError
-        If ``pool`` is none of `POOLS`.
+    UnknownNameError, DTypeError
+        If ``pool`` is none of `POOLS` and not None.
     """
-    if pool not in POOLS:
-        raise ArgumentError(f"expected pool to be one of {POOLS}, got {pool!r}")
+    if pool is not None:
+        check_choice("pool", pool, POOLS)
     value = net.features(x, at=at, pool=pool == "avg")
     if pool == "max" and value.ndim == 4:
         value = value.max(axis=(2, 3))
@@ -117,6 +118,7 @@ def run_in_batches(
     MininetError
         For anything wrong that is no single picture's fault, such as a wrong number of channels.
     """
+    check_integer("batch_size", batch_size, least=1)
     names: list[str] = []
     inputs: list[Float32] = []
 

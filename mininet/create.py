@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mininet.arguments import check_mapping
 from mininet.data import DIGITS
 from mininet.errors import ArgumentError, WeightsError, brief
+from mininet.labels import check_labels
 from mininet.metadata import FORMAT_VERSION
 from mininet.models.config import ModelConfig
 from mininet.models.registry import build_graph, config_for, preset_for
@@ -41,12 +43,13 @@ def create_model(
         One of `list_models`. Not needed where the weights say what they are for.
     weights : path, mapping, str or None
         A file that `read_weights` reads; a mapping of names to arrays (a torchvision, timm or Keras
-        state; a ``.tflite`` file says itself what it is for); ``"digits"`` for the handwritten digits that ship with the package; ``"random:<seed>"``;
-        None for ``"random:0"``.
+        state; a ``.tflite`` file says itself what it is for); ``"digits"`` for the handwritten digits
+        that ship with the package; ``"random:<seed>"``; None for ``"random:0"``.
     preprocessing : str or Preset, optional
         By default what the weights or the lineage say.
     labels : str or sequence of str, optional
-        Name of a set of class names, or one name per class.
+        Name of a set of class names, or one name per class (without the background, where the weights
+        have one).
     **options
         Fields of `ModelConfig`: ``width``, ``num_classes``, ``in_channels``, ``lineage``,
         ``separable``, ``shallow``, ``minimalistic`` and so on.
@@ -76,6 +79,8 @@ def create_model(
     offset = _class_offset(metadata)
     if labels is None:
         labels = _labels(metadata, config.num_classes, offset)
+    else:
+        check_labels(labels, config.num_classes, offset)
     preset = _preset(wanted, name, config)
     return Network(config, params, preset, labels, offset, report)
 
@@ -113,14 +118,16 @@ def _untrained(
     if not seed.isdecimal():
         raise ArgumentError(f"expected 'random:<seed>' with a seed of digits, got {weights!r}")
     config = config_for(name, **options)
+    if labels is not None:
+        check_labels(labels, config.num_classes)
     params = random_params(build_graph(config).param_shapes(), int(seed))
     return Network(config, params, _preset(preprocessing, name, config), labels)
 
 
 def _tensors(weights: str | os.PathLike[str] | Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(weights, Mapping):
-        return weights
-    return read_weights(DIGITS if weights == "digits" else weights)
+        return check_mapping("weights", weights)
+    return read_weights(DIGITS if isinstance(weights, str) and weights == "digits" else weights)
 
 
 def _metadata_of(tensors: Mapping[str, Any]) -> Mapping[str, str]:

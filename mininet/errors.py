@@ -1,4 +1,4 @@
-"""Every exception that mininet raises on purpose, and the two helpers that word them.
+"""Every exception that mininet raises on purpose, and the helpers that word them.
 
 One base class, so that ``except mininet.MininetError`` catches them all; each class also
 derives from the built-in exception that a NumPy or torchvision user would expect.
@@ -50,7 +50,8 @@ class UnknownNameError(MininetError, LookupError):
         import difflib  # only needed when something is already wrong
 
         known = list(known)
-        close = difflib.get_close_matches(str(name)[:MOST_SHOWN], known, n=3, cutoff=0.5)
+        text = name[:MOST_SHOWN] if isinstance(name, str) else ""
+        close = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else _listing(known)
         super().__init__(f"unknown {kind} {brief(name)}; {hint}")
 
@@ -64,13 +65,13 @@ class MissingExtraError(MininetError, ImportError):
 
 
 def brief(value: object) -> str:
-    """A value as a message of one line quotes it: cut where it is long."""
+    """A value as a message of one line quotes it: cut where it is long, or its type where it has no repr."""
     if isinstance(value, str | bytes):
         value = value[: MOST_SHOWN + 1]
     try:
-        text = repr(value)
-    except ValueError:  # an integer of more digits than Python prints
-        return "an integer of thousands of digits"
+        text = " ".join(repr(value).split())  # an array's has line breaks
+    except Exception:  # whatever foreign code raises; Python does for an integer of thousands of digits
+        text = f"something of type {type(value).__name__}"
     return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mininet.batches import as_input, feature_rows, run_in_batches, stacked
-from mininet.errors import ArgumentError, DTypeError, ShapeError, require
+from mininet.errors import ArgumentError, DTypeError, ShapeError, brief, require
 from mininet.network import Float32
 from mininet.preprocess import Preset
 from mininet.recipe import Recipe
@@ -216,11 +216,18 @@ class MobileNetFeatures:
         """``X`` as one item per picture, each as `as_input` takes it; at least one."""
         if isinstance(X, (str, os.PathLike)):
             raise DTypeError(f"expected a list of pictures, got one path; pass [{os.fspath(X)!r}]")
+        if isinstance(X, np.ma.MaskedArray):
+            raise DTypeError("expected an array without a mask; say what stands there with X.filled(0)")
         if hasattr(X, "toarray"):
             raise DTypeError("expected a dense array, got a sparse matrix")
         if isinstance(X, (list, tuple)) and (not X or _is_picture(X[0])):
             return _some(X)
-        array = np.asarray(X)
+        try:
+            array = np.asarray(X)
+        except Exception as error:  # whatever a foreign array type raises
+            raise DTypeError(
+                f"X: expected pictures or numbers, got {brief(X)} ({type(error).__name__})"
+            ) from None
         if array.ndim == 1 and array.dtype.kind in "OU":
             if fitting and hasattr(self, "n_features_in_"):
                 del self.n_features_in_
@@ -255,12 +262,12 @@ class MobileNetFeatures:
             pictures = table.reshape(len(table), *self.image_shape)
         except (TypeError, ValueError):
             raise ShapeError(
-                f"image_shape: expected (H, W) or (H, W, C) of {columns} values, got {self.image_shape!r}"
+                f"image_shape: expected (H, W[, C]) of {columns} values, got {brief(self.image_shape)}"
             ) from None
         if pictures.ndim == 3:
             pictures = pictures[..., np.newaxis]
         if pictures.ndim != 4:
-            raise ShapeError(f"image_shape: expected (H, W) or (H, W, C), got {self.image_shape!r}")
+            raise ShapeError(f"image_shape: expected (H, W) or (H, W, C), got {brief(self.image_shape)}")
         return _some(pictures if pictures.dtype == np.uint8 else pictures.transpose(0, 3, 1, 2))
 
     def _dressed(self, features: Float32, X: Any) -> Any:
@@ -294,8 +301,11 @@ def _real(array: NDArray[Any]) -> NDArray[Any]:
         return array
     if array.dtype.kind == "c":
         raise ArgumentError("expected real numbers. Complex data not supported")
-    with np.errstate(over="ignore"):
-        values = array.astype(np.float32)
+    try:
+        with np.errstate(over="ignore"):
+            values = array.astype(np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DTypeError(f"X: expected pictures or numbers, got {brief(array)} ({error})") from None
     if not np.isfinite(values).all():
         raise ArgumentError("Input X contains NaN or infinity, or a value too large for float32")
     return values

@@ -9,7 +9,7 @@ from mininet.errors import DTypeError, ShapeError
 
 
 def checked_input(network: str, channels: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Check that ``x`` is float32 (N, channels, H, W) and return it C-contiguous.
+    """Check that ``x`` is float32 (N, channels, H, W) and return it as a plain array.
 
     Parameters
     ----------
@@ -27,6 +27,10 @@ def checked_input(network: str, channels: int, x: NDArray[np.float32]) -> NDArra
     """
     if not isinstance(x, np.ndarray):
         raise DTypeError(f"{network}: expected a NumPy array, got {type(x).__name__}")
+    if isinstance(x, np.ma.MaskedArray):
+        raise DTypeError(
+            f"{network}: expected an array without a mask; say what stands there with x.filled(0)"
+        )
     if x.dtype != np.float32:
         raise DTypeError(
             f"{network}: expected an array of float32, got {x.dtype}; convert it with x.astype('float32')"
@@ -35,4 +39,4 @@ def checked_input(network: str, channels: int, x: NDArray[np.float32]) -> NDArra
         raise ShapeError(
             f"{network}: expected an input of shape (N, {channels}, H, W) with H, W >= 1, got {x.shape}"
         )
-    return np.ascontiguousarray(x)
+    return np.asarray(x)

@@ -92,6 +92,28 @@ def labels_for(
     return tuple(f"class {index}" for index in range(num_classes))
 
 
+def check_labels(labels: str | Sequence[str], num_classes: int, class_offset: int = 0) -> None:
+    """Refuse names that somebody chose for a classifier which has another number of classes.
+
+    Parameters
+    ----------
+    labels, num_classes, class_offset
+        As for `labels_for`.
+
+    Raises
+    ------
+    ArgumentError
+        If there is not one name for each output, those before the first named class aside.
+    UnknownNameError, DTypeError
+        As for `get_labels`.
+    """
+    count = len(get_labels(labels))
+    if count not in (num_classes, num_classes - class_offset):
+        raise ArgumentError(
+            f"labels: expected {num_classes - class_offset} names, one per class, got {count}"
+        )
+
+
 @functools.cache
 def _imagenet() -> tuple[str, ...]:
     with open(_IMAGENET_FILE, encoding="utf-8") as file:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mininet.errors import ArgumentError, DTypeError, WeightsError
+from mininet.arguments import check_integer, check_name, check_numbers
+from mininet.errors import ArgumentError, DTypeError, WeightsError, brief
 from mininet.graph import Graph, Node
 from mininet.models.config import ModelConfig
 from mininet.ops.base import Shape
@@ -72,15 +73,13 @@ class Layer:
         DTypeError
             If one of them holds no numbers.
         """
+        if not isinstance(weights, Sequence):
+            raise DTypeError(f"layer {self.name!r}: expected a list of weights, got {brief(weights)}")
         if len(weights) != len(self._rows):
             raise WeightsError(f"layer {self.name!r}: expected {len(self._rows)} weights, got {len(weights)}")
         fitting: dict[str, Float32] = {}
         for row, weight in zip(self._rows, weights, strict=True):
-            try:
-                array = np.asarray(weight, np.float32)
-            except (TypeError, ValueError):
-                kind = type(weight).__name__
-                raise DTypeError(f"layer {self.name!r}: expected {row.ours} as numbers, got {kind}") from None
+            array = check_numbers(f"layer {self.name!r}: {row.ours}", weight, np.float32)
             if array.shape != row.their_shape:
                 raise WeightsError(
                     f"layer {self.name!r}: expected {row.ours} of shape {row.their_shape}, got {array.shape}"
@@ -136,11 +135,13 @@ def find_layer(
     if (name is None) == (index is None):
         raise ArgumentError("expected either the name of a layer or its index")
     if index is not None:
+        index = check_integer("index", index)
         if not -len(layers) <= index < len(layers):
             raise ArgumentError(f"expected an index below {len(layers)}, the number of layers, got {index}")
         return layers[index]
+    name = check_name("layer", name)
     aliased = [layer for layer in layers if layer.alias and layer.alias == name]
-    return aliased[0] if aliased else layers[graph.names().index(graph.resolve(str(name)))]
+    return aliased[0] if aliased else layers[graph.names().index(graph.resolve(name))]
 
 
 def read_only(graph: Graph, buffers: bool) -> Iterator[tuple[str, Float32]]:

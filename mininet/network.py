@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mininet.arguments import check_choice, check_flag, check_input_shape, check_integer, check_names
 from mininet.errors import ArgumentError, ShapeError
 from mininet.graph import Plan, Runner
+from mininet.graph.runner import BACKENDS
 from mininet.images import ImageSource
 from mininet.inputs import checked_input
 from mininet.labels import labels_for
@@ -46,10 +48,8 @@ class Network:
         How pictures become its input.
     labels : tuple of str
         One name per output; empty without a classifier.
-    label_set : str, sequence of str or None
-        Where they are from, as `create_model` was told.
-    class_offset : int
-        Outputs before the first class that `label_set` names.
+    label_set, class_offset : str, sequence of str or None; int
+        Where they are from, as `create_model` was told, and how many outputs come before the first of them.
     load_report : LoadReport or None
         What became of each tensor of the weights it was made from; None for random ones.
     """
@@ -107,10 +107,8 @@ class Network:
 
         Raises
         ------
-        DTypeError, ShapeError
-            If ``x`` is not such an array.
-        UnknownNameError
-            If there is no such backend.
+        DTypeError, ShapeError, UnknownNameError
+            If ``x`` is not such an array or does not fit the memory, or there is no such backend.
         """
         return self._runner.run(self.graph, checked_input(self.name, self.config.in_channels, x), backend)
 
@@ -178,7 +176,7 @@ class Network:
 
         Raises
         ------
-        ArgumentError
+        UnknownNameError
             If there is no such pooling.
         """
         from mininet.adapt import without_head
@@ -203,17 +201,17 @@ class Network:
 
         Raises
         ------
-        UnknownNameError
-            If there is no such node, container or backend.
+        DTypeError, ShapeError, UnknownNameError
+            As for a call; also if not all values fit the memory, or there is no such node.
         ArgumentError
             If the plan has no value of its own for one of the names.
         """
         from mininet.inspect import Trace
 
+        check_choice("backend", backend, BACKENDS)
         wanted = None
         if names is not None:
-            listed = [names] if isinstance(names, str) else names
-            wanted = list(dict.fromkeys(map(self.graph.resolve, listed)))
+            wanted = list(dict.fromkeys(map(self.graph.resolve, check_names("names", names))))
         graph = self.graph if wanted is None or backend == "plan" else self.graph.upto(*wanted)
         x = checked_input(self.name, self.config.in_channels, x)
         return Trace(self.graph, x, self._runner.results(graph, x, backend), wanted)
@@ -258,6 +256,7 @@ class Network:
         -------
         float32 (N, C, H, W), or (N, C) if pooled or the node yields a vector.
         """
+        pool = check_flag("pool", pool)
         x = checked_input(self.name, self.config.in_channels, x)
         value = self._runner.run(self.graph.upto(at), x, "plan")
         if pool and value.ndim == 4:
@@ -304,7 +303,8 @@ class Network:
         from mininet.inspect import count_cost
 
         if resolution is not None:
-            input_shape = (1, self.config.in_channels, resolution, resolution)
+            side = check_integer("resolution", resolution, least=1)
+            input_shape = (1, self.config.in_channels, side, side)
         return count_cost(self.graph, self._input_shape(input_shape), convention, self.config.lineage)
 
     def plan(self, input_shape: Shape | None = None) -> Plan:
@@ -330,7 +330,7 @@ class Network:
         WeightsError
             If ``strict`` and something does not fit.
         """
-        params, report = match(self.config, state, strict=strict)
+        params, report = match(self.config, state, strict=check_flag("strict", strict))
         self._replace_params(params)
         self.load_report = report
         return report
@@ -395,4 +395,4 @@ class Network:
             self._runner.forget()
 
     def _input_shape(self, shape: Shape | None) -> Shape:
-        return self.input_shape if shape is None else tuple(shape)
+        return self.input_shape if shape is None else check_input_shape("input_shape", shape)

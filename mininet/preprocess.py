@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from mininet.errors import ArgumentError, DTypeError, UnknownNameError
+from mininet.arguments import check_choice
+from mininet.errors import ArgumentError, DTypeError
 from mininet.preset import Preset
 
 __all__ = ["Preset", "get_preset", "list_presets", "register_preset"]
@@ -25,10 +26,7 @@ def get_preset(name: str | Preset) -> Preset:
     """
     if isinstance(name, Preset):
         return name
-    try:
-        return _PRESETS[name]
-    except (KeyError, TypeError):
-        raise UnknownNameError("preset", name, _PRESETS) from None
+    return _PRESETS[check_choice("preset", name, _PRESETS)]
 
 
 def list_presets() -> list[str]:

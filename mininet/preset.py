@@ -291,7 +291,7 @@ class Preset:
 
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ArgumentError(f"a preset's name must be a string that is not empty, got {self.name!r}")
+            raise ArgumentError(f"a preset's name must be a string that is not empty, got {brief(self.name)}")
         choices: dict[str, tuple[str, ...]] = {
             "fit": ("cover", "stretch"),
             "interpolation": INTERPOLATIONS,
@@ -299,8 +299,9 @@ class Preset:
             "mode": tuple(CHANNELS),
         }
         for field, allowed in choices.items():
-            if getattr(self, field) not in allowed:
-                raise self._wrong(field, f"one of {', '.join(allowed)}", getattr(self, field))
+            value = getattr(self, field)
+            if not isinstance(value, str) or value not in allowed:
+                raise self._wrong(field, f"one of {', '.join(allowed)}", value)
         for field in ("mean", "std"):
             if len(getattr(self, field)) != self.channels:
                 raise self._wrong(

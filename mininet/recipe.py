@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from mininet.arguments import check_mapping
 from mininet.create import RANDOM, create_model
 from mininet.errors import ArgumentError, DTypeError
 from mininet.network import Network
@@ -70,7 +71,7 @@ class Recipe:
             source = os.path.abspath(source)
         listed = {
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in dict(options or {}).items()
+            for name, value in check_mapping("options", {} if options is None else options).items()
         }
         recipe = cls(model, source, preprocessing, tuple(sorted(listed.items())))
         try:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 import numpy.typing as npt
 
-from mininet.errors import ArgumentError, DTypeError, ShapeError
+from mininet.arguments import check_integer, check_numbers
+from mininet.errors import ShapeError
 
 
 def softmax_top(logits: npt.ArrayLike, k: int = 5) -> list[tuple[int, float]]:
@@ -36,17 +35,10 @@ def softmax_top(logits: npt.ArrayLike, k: int = 5) -> list[tuple[int, float]]:
     ArgumentError
         If k is less than 1.
     """
-    values = np.asarray(logits)
+    values = check_numbers("logits", logits)
     if values.ndim != 1:
         raise ShapeError(f"logits must be one vector (classes,), got shape {values.shape}")
-    if values.dtype.kind not in "fiu" and values.size:
-        raise DTypeError(f"logits must be real numbers, got {values.dtype}")
-    try:
-        count = operator.index(k)
-    except TypeError as error:
-        raise DTypeError(f"k must be an integer, got {type(k).__name__}") from error
-    if count < 1:
-        raise ArgumentError(f"k must be at least 1, got {count}")
+    count = check_integer("k", k, least=1)
     if not values.size:
         return []
     wide = values.astype(np.float64)

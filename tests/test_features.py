@@ -207,7 +207,7 @@ REFUSED: dict[str, tuple[dict[str, Any], Any, type[Exception], str]] = {
     "not finite": ({}, np.full((1, 1, 8, 8), np.nan), ValueError, "NaN"),
     "too large": ({}, np.full((1, 1, 8, 8), 1e300), ValueError, "too large"),
     "node": ({"at": "fetures"}, SAMPLES, mininet.UnknownNameError, "did you mean"),
-    "pool": ({"pool": True}, SAMPLES, mininet.ArgumentError, "avg"),
+    "pool": ({"pool": True}, SAMPLES, mininet.DTypeError, "pool: expected a string"),
     "arrays as weights": ({"weights": {"a": 1}}, SAMPLES, mininet.DTypeError, "Network.save"),
     "option": ({"options": {"width": {}}}, SAMPLES, mininet.ArgumentError, "options"),
     "sizes": ({"pool": None}, [np.zeros((1, 8, 8)), np.zeros((1, 64, 64))], mininet.ShapeError, "length"),

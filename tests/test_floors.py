@@ -19,6 +19,7 @@ PACKAGE = ROOT / "mininet"
 #: From the ground up; a module imports from its own floor and those below.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "data"),
+    ("arguments",),
     ("_native",),
     ("ops",),
     ("graph",),

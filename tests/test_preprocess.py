@@ -248,7 +248,7 @@ def test_unknown_preset() -> None:
         get_preset("torchvison")
     bad: Any
     for bad in (None, 7, ["keras"]):
-        with pytest.raises(UnknownNameError):
+        with pytest.raises(DTypeError, match="preset: expected a string"):
             get_preset(bad)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mininet.arguments import check_name
 from mininet.errors import GraphError, ShapeError, UnknownNameError
 from mininet.ops.base import Array, Op, Shape
 
@@ -125,6 +126,7 @@ class Graph:
         UnknownNameError
             If neither a node nor a container is called that.
         """
+        check_name("node", name)
         inside = [node.name for node in self.nodes if node.name == name or node.name.startswith(f"{name}.")]
         if name in inside:
             return name

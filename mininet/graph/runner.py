@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mininet.errors import UnknownNameError
-from mininet.graph.executor import KernelExecutor, run_reference
+from mininet.arguments import check_choice
+from mininet.graph.executor import KernelExecutor, Result, run_reference
 from mininet.graph.graph import Graph
+from mininet.graph.memory import check_memory, pieces, too_large
 from mininet.graph.plan import Plan
 from mininet.ops.base import Shape
 
@@ -36,25 +38,23 @@ class Runner:
 
         Raises
         ------
-        UnknownNameError
+        UnknownNameError, DTypeError
             If there is no such backend.
+        ShapeError
+            If the input does not fit the graph, or not the memory.
         """
-        if backend == "plan":
-            return self.plan(graph, x.shape).run(x)[0]
-        value = x
-        for result in self.results(graph, x, backend):
-            value = result.value  # the graph's output is its last node
-        return value
+        check_choice("backend", backend, BACKENDS)
+        try:
+            values = [self._value(graph, piece, backend) for piece in pieces(graph, x, backend == "plan")]
+            return values[0] if len(values) == 1 else np.concatenate(values)
+        except MemoryError as error:
+            raise too_large(graph.name, x.shape, error) from None
 
-    def results(self, graph: Graph, x: Float32, backend: str) -> Any:
+    def results(self, graph: Graph, x: Float32, backend: str) -> Iterator[Result]:
         """What each node makes, or each step of the plan, one after the other; errors as for `run`."""
-        if backend == "reference":
-            return run_reference(graph, x)
-        if backend == "plan":
-            return self.plan(graph, x.shape).trace(x)
-        if backend == "kernels":
-            return self._compile(KernelExecutor, graph, x.shape).run(x)
-        raise UnknownNameError("backend", backend, BACKENDS)
+        check_choice("backend", backend, BACKENDS)
+        check_memory(graph, x.shape)
+        return self._results(graph, np.ascontiguousarray(x), backend)
 
     def plan(self, graph: Graph, shape: Shape) -> Plan:
         """The compiled plan for one input shape."""
@@ -64,6 +64,21 @@ class Runner:
         """Drop what was compiled, which holds weights of its own."""
         with self._lock:
             self._compiled.clear()
+
+    def _value(self, graph: Graph, x: Float32, backend: str) -> Float32:
+        if backend == "plan":
+            return self.plan(graph, x.shape).run(x)[0]
+        value = x
+        for result in self._results(graph, x, backend):
+            value = result.value  # the graph's output is its last node
+        return value
+
+    def _results(self, graph: Graph, x: Float32, backend: str) -> Iterator[Result]:
+        if backend == "reference":
+            return run_reference(graph, x)
+        if backend == "plan":
+            return self.plan(graph, x.shape).trace(x)
+        return self._compile(KernelExecutor, graph, x.shape).run(x)
 
     def _compile(self, kind: type[Compiled], graph: Graph, shape: Shape) -> Compiled:
         """A plan or executor from the cache, or a new one if there is none for these very weights."""

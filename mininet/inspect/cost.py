@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+from mininet.arguments import check_choice
 from mininet.errors import UnknownNameError
 from mininet.graph import Graph, Node
 from mininet.graph.passes import fold_batchnorm
@@ -258,8 +259,7 @@ def count_cost(
     ShapeError
         If the input does not fit the graph.
     """
-    if convention not in CONVENTIONS:
-        raise UnknownNameError("counting convention", convention, CONVENTIONS)
+    check_choice("counting convention", convention, CONVENTIONS)
     rules = CONVENTIONS[convention]
     shapes = graph.infer_shapes(input_shape)
     written = forms(graph, code_for(graph.name, lineage))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mininet.arguments import check_integer
 from mininet.errors import ArgumentError, UnknownNameError
 from mininet.graph import Graph, Node
 from mininet.inspect.explanation import Explanation, Term
@@ -68,7 +69,8 @@ def explain(
     made = graph[node]
     inputs = tuple(_value(values, name, made.name) for name in made.inputs)
     value = _value(values, made.name, made.name)
-    at = _position(made.name, value.shape, (n, c, y, x))
+    place = tuple(check_integer(axis, index) for axis, index in zip("ncyx", (n, c, y, x), strict=True))
+    at = _position(made.name, value.shape, place)
     if made.op.kind not in EXPLAINERS:
         raise ArgumentError(f"node {made.name!r}: a {made.op.kind} is no sum of products that can be listed")
     params = {role: array.astype(np.float64) for role, array in made.select(graph.params).items()}
@@ -95,7 +97,7 @@ def _position(name: str, shape: Shape, at: Shape) -> Shape:
             raise ArgumentError(
                 f"node {name!r} has the shape {shape}: expected 0 <= {axis} < {size}, got {index}"
             )
-    return tuple(map(int, at[: len(shape)]))
+    return at[: len(shape)]
 
 
 def _convolution(site: _Site) -> _Parts:

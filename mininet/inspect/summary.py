@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from mininet.errors import ArgumentError
+from mininet.arguments import check_integer
 from mininet.graph import Graph, Node
 from mininet.inspect.cost import NetworkCost, count_cost
 from mininet.inspect.table import markdown_lines, shape_text, text_lines
@@ -168,8 +168,8 @@ def summarise(graph: Graph, input_shape: Shape, depth: int | None = None, node: 
     ShapeError
         If the input does not fit the graph.
     """
-    if depth is not None and depth < 1:
-        raise ArgumentError(f"depth: expected an integer of at least 1, got {depth!r}")
+    if depth is not None:
+        depth = check_integer("depth", depth, least=1)
     if node is not None:
         graph.resolve(node)
     shapes = graph.infer_shapes(input_shape)

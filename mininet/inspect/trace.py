@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mininet.arguments import check_name
 from mininet.errors import ArgumentError, UnknownNameError
 from mininet.graph import INPUT, Graph, Result
 from mininet.inspect.explain import explain
@@ -140,7 +141,7 @@ class Trace(Mapping[str, Array]):
             )
 
     def _resolve(self, name: str) -> str:
-        return name if name in self.steps else self._graph.resolve(name)
+        return name if check_name("node", name) in self.steps else self._graph.resolve(name)
 
     def __getitem__(self, name: str) -> Array:
         return self.step(name).value

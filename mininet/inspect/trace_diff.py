@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mininet.arguments import check_mapping, check_number, check_numbers
 from mininet.errors import ArgumentError, UnknownNameError
 from mininet.inspect.table import figure, shape_text, text_lines
 from mininet.ops.base import Array, Shape
@@ -147,8 +148,8 @@ def diff_traces(
     ArgumentError
         If no name is common, or a tolerance is negative or no number.
     """
-    if not (rtol >= 0 and atol >= 0):
-        raise ArgumentError(f"expected tolerances of at least 0, got rtol={rtol} and atol={atol}")
+    rtol, atol = check_number("rtol", rtol, least=0), check_number("atol", atol, least=0)
+    first, second = check_mapping("first trace", first), check_mapping("second trace", second)
     common = [name for name in first if name in second]
     if not common:
         raise ArgumentError("the two traces have no node's name in common")
@@ -162,7 +163,7 @@ def diff_traces(
 
 
 def _compare(name: str, a: Array, b: Array, rtol: float, atol: float) -> NodeDiff:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    a, b = (check_numbers(f"node {name!r}", value, np.float64) for value in (a, b))
     finite = b[np.isfinite(b)]
     rms = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
     if a.shape != b.shape:

@@ -6,9 +6,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
 from typing import Any
 
+from mininet.arguments import check_choice, check_flag, check_integer, check_number
 from mininet.errors import ArgumentError, brief
 from mininet.graph.clips import Bounds
 from mininet.models.lineages import FAMILIES, Lineage, get_lineage
@@ -113,22 +113,19 @@ class ModelConfig:
         self._set("num_classes", _count("num_classes", self.num_classes, 0))
         self._set("in_channels", _count("in_channels", self.in_channels))
         self._set("clips", _clips(self.clips))
-        if self.pool not in POOLS:
-            raise ArgumentError(f"pool: expected one of {', '.join(POOLS)}, got {self.pool!r}")
+        check_choice("pool", self.pool, POOLS)
         if self.pool == "none" and self.num_classes:
             raise ArgumentError("pool: a classifier needs a vector, so 'none' wants num_classes=0")
         if self.dropout is not None:
             self._set("dropout", _rate(self.dropout))
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(field.default, bool) and not isinstance(value, bool):
-                raise ArgumentError(f"{field.name}: expected True or False, got {value!r}")
-        if self.activation == conventions.activation:
+            if isinstance(field.default, bool):
+                self._set(field.name, check_flag(field.name, value))
+        if isinstance(self.activation, str) and self.activation == conventions.activation:
             self._set("activation", None)
-        if self.activation is not None and self.activation not in ACTIVATIONS:
-            raise ArgumentError(
-                f"activation: expected one of {', '.join(ACTIVATIONS)}, got {brief(self.activation)}"
-            )
+        if self.activation is not None:
+            check_choice("activation", self.activation, ACTIVATIONS)
         self._check_options()
 
     def _set(self, name: str, value: Any) -> None:
@@ -197,10 +194,7 @@ def option_names() -> list[str]:
 
 
 def _multiplier(name: str, value: Any) -> float:
-    try:
-        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
-    except OverflowError:  # an integer beyond all floats
-        number = math.inf
+    number = check_number(name, value)
     if not 0 < number <= MOST_MULTIPLIER:
         raise ArgumentError(
             f"{name}: expected a number above 0 and up to {MOST_MULTIPLIER}, got {brief(value)}"
@@ -209,7 +203,7 @@ def _multiplier(name: str, value: Any) -> float:
 
 
 def _count(name: str, value: Any, least: int = 1) -> int:
-    whole = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else -1
+    whole = check_integer(name, value)
     if not least <= whole <= MOST_CHANNELS:
         raise ArgumentError(
             f"{name}: expected an integer from {least} to {MOST_CHANNELS}, got {brief(value)}"
@@ -218,9 +212,10 @@ def _count(name: str, value: Any, least: int = 1) -> int:
 
 
 def _rate(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
-        raise ArgumentError(f"dropout: expected a rate from 0 to below 1, got {value!r}")
-    return float(value)
+    rate = check_number("dropout", value)
+    if not 0 <= rate < 1:
+        raise ArgumentError(f"dropout: expected a rate from 0 to below 1, got {brief(value)}")
+    return rate
 
 
 def _clips(value: Any) -> tuple[Bounds, ...]:

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mininet.errors import ArgumentError, UnknownNameError
+from mininet.arguments import check_choice
+from mininet.errors import ArgumentError
 
 FAMILIES: dict[str, str] = {
     "mobilenet_v1": "v1",
@@ -207,10 +208,8 @@ def get_lineage(name: str, architecture: str) -> Lineage:
     ArgumentError
         If the lineage has no network of that family.
     """
-    if architecture not in FAMILIES:
-        raise UnknownNameError("architecture", architecture, FAMILIES)
-    if name not in LINEAGES:
-        raise UnknownNameError("lineage", name, LINEAGES)
+    check_choice("architecture", architecture, FAMILIES)
+    check_choice("lineage", name, LINEAGES)
     try:
         return LINEAGES[name][FAMILIES[architecture]]
     except KeyError:

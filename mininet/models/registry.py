@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mininet.errors import ArgumentError, UnknownNameError
+from mininet.arguments import check_choice, check_name
+from mininet.errors import ArgumentError
 from mininet.graph.clips import insert_clips
 from mininet.graph.graph import Graph
 from mininet.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
@@ -85,6 +86,7 @@ def list_models(pattern: str = "*") -> list[str]:
     pattern : str
         With ``*``, ``?`` and ``[...]`` as in a shell; the case counts.
     """
+    check_name("pattern", pattern)
     return [name for name in MODELS if fnmatchcase(name, pattern)]
 
 
@@ -105,8 +107,7 @@ def config_for(name: str, **overrides: Any) -> ModelConfig:
     ArgumentError
         If an override is no field of `ModelConfig`, or its value makes no sense.
     """
-    if name not in MODELS:
-        raise UnknownNameError("model", name, MODELS)
+    check_choice("model", name, MODELS)
     check_options(overrides, name)
     entry = MODELS[name]
     return ModelConfig(entry.architecture, **{**entry.options, **overrides})

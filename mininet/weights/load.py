@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mininet.arguments import check_mapping
 from mininet.errors import DTypeError, WeightsError
 from mininet.models.config import ModelConfig
 from mininet.weights import Weights
@@ -115,8 +116,7 @@ def match(
     DTypeError
         If a weight is no array of floating-point numbers.
     """
-    if not isinstance(tensors, Mapping):
-        raise DTypeError(f"expected a mapping of names to arrays, got {type(tensors).__name__}")
+    check_mapping("weights", tensors)
     scheme = scheme or detect_scheme(config, tensors)
     # Nobody else's array is a network's weight, unless it is a page of a file that nobody here can write to.
     copy = not (isinstance(tensors, Weights) and tensors.mapped)

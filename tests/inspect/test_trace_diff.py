@@ -235,7 +235,7 @@ def test_values_that_are_not_finite(a: float, b: float, ok: bool) -> None:
 def test_nothing_to_compare() -> None:
     with pytest.raises(mininet.ArgumentError, match="no node's name in common"):
         diff_traces({"x": np.zeros(1)}, {"y": np.zeros(1)})
-    with pytest.raises(mininet.ArgumentError, match="tolerances of at least 0, got rtol=-1"):
+    with pytest.raises(mininet.ArgumentError, match="rtol: expected a number of at least 0, got -1"):
         diff_traces({"x": np.zeros(1)}, {"x": np.zeros(1)}, rtol=-1)
     with pytest.raises(mininet.UnknownNameError, match="node of both traces"):
         diff_traces({"x": np.zeros(1)}, {"x": np.zeros(1)})["y"]

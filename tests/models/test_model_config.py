@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mininet.errors import ArgumentError, UnknownNameError
+from mininet.errors import ArgumentError, DTypeError, UnknownNameError
 from mininet.models.config import MOST_CHANNELS, MOST_MULTIPLIER, ModelConfig, option_names
 from mininet.models.registry import ASSEMBLERS, build_graph, config_for, list_models
 
@@ -21,7 +21,7 @@ V1, V2, V3 = "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small"
         (V2, {"width": math.inf}, "width"),
         (V2, {"width": 1e300}, "width: expected a number above 0 and up to 16, got 1e\\+300"),
         (V2, {"width": 10**400}, r"width: expected .*, got 1000000+\.\.\.$"),
-        (V2, {"width": 10**5000}, "width: expected .*, got an integer of thousands of digits"),
+        (V2, {"width": 10**5000}, "width: expected .*, got something of type int"),
         (V2, {"width": MOST_MULTIPLIER + 0.01}, "width"),
         (V2, {"depth": 1e300, "lineage": "timm"}, "depth: expected a number above 0 and up to 16"),
         (V2, {"depth": math.nan, "lineage": "timm"}, "depth"),
@@ -33,7 +33,7 @@ V1, V2, V3 = "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small"
         (V2, {"width": "1.0"}, "width"),
         (V2, {"num_classes": -1}, "num_classes: expected an integer from 0 to 262144, got -1"),
         (V2, {"in_channels": 0}, "in_channels: expected an integer from 1 to 262144, got 0"),
-        (V2, {"pool": "mean"}, "pool: expected one of avg, max, none, got 'mean'"),
+        (V2, {"pool": "mean"}, "unknown pool 'mean'"),
         (V3, {"pool": "none"}, "pool: a classifier needs a vector, so 'none' wants num_classes=0"),
         (V2, {"num_classes": 10.0}, "num_classes"),
         (V2, {"num_classes": True}, "num_classes"),
@@ -42,7 +42,7 @@ V1, V2, V3 = "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small"
         (V2, {"dropout": 1.0}, "dropout: expected a rate from 0 to below 1, got 1.0"),
         (V2, {"dropout": math.nan}, "dropout"),
         (V2, {"batch_norm": 1}, "batch_norm: expected True or False, got 1"),
-        (V2, {"activation": "swish"}, "activation: expected one of"),
+        (V2, {"activation": "swish"}, "unknown activation 'swish'"),
         (V2, {"separable": False}, "'separable' is for mobilenet_v1, not for mobilenet_v2"),
         (V3, {"shallow": True}, "'shallow' is for mobilenet_v1"),
         (V3, {"activation": "relu"}, "'activation' is for mobilenet_v1, mobilenet_v2"),
@@ -53,7 +53,8 @@ V1, V2, V3 = "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small"
     ],
 )
 def test_refused(architecture, options, said):
-    with pytest.raises(ArgumentError, match=said) as caught:
+    """By the kind of error that fits: a value out of range, something of another type, or an unknown name."""
+    with pytest.raises((ArgumentError, DTypeError, UnknownNameError), match=said) as caught:
         ModelConfig(architecture, **options)
     assert "\n" not in str(caught.value)
 

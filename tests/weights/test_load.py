@@ -92,7 +92,7 @@ def test_other_dtypes_are_refused_by_name(dtype):
 
 
 def test_no_mapping():
-    with pytest.raises(DTypeError, match="expected a mapping of names to arrays, got list"):
+    with pytest.raises(DTypeError, match="weights: expected a mapping of names to arrays, got"):
         match(SMALL, [1, 2])
 
 

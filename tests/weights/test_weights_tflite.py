@@ -1,4 +1,4 @@
-"""The reader of .tflite: keys by structure, the file's layouts, integers as numbers, the graph as metadata."""
+"""The reader of .tflite: keys by structure, its layouts, integers as numbers, the graph as metadata."""
 
 from __future__ import annotations
 
