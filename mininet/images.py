@@ -55,6 +55,14 @@ MAX_PIXELS = 178_956_970
 # finds that the file ends. A photo has under 20 pixels in a byte.
 MAX_SMALL_PIXELS = 4 << 20
 MAX_PIXELS_PER_BYTE = 100
+# A scan of a progressive JPEG is a pass over all pixels, however few its bytes; encoders write about ten.
+MAX_SCANS = 64
+
+# Markers of a JPEG that stand alone, without a length; then where the compressed data of a scan ends.
+_LONE_MARKERS = frozenset((0x01, *range(0xD0, 0xD9)))
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of a TIFF
+_START_OF_SCAN, _END_OF_JPEG = 0xDA, 0xD9
 
 # ITU-R BT.601 luma in 16-bit fixed point, the integers of Pillow's own RGB -> L conversion.
 _LUMA = (19595, 38470, 7471)
@@ -281,13 +289,34 @@ def _decode(data: bytes, name: str, mode: Mode) -> Pixels:
     except (pillow.UnidentifiedImageError, KeyError) as error:  # KeyError: not in this build of Pillow
         raise ImageError(f"{name} starts like {found}, but is no picture that Pillow can read") from error
     with opened as image:
-        if image.width * image.height > max(MAX_SMALL_PIXELS, MAX_PIXELS_PER_BYTE * len(data)):
-            raise ImageError(
-                f"{name} declares {image.width}x{image.height} pixels in {len(data)} bytes: a bomb"
-            )
+        pixels = image.width * image.height
+        if found == "TIFF":  # it is decoded by tiles, which may be larger than the picture
+            pixels = max(pixels, image.tag_v2.get(_TILE_WIDTH, 0) * image.tag_v2.get(_TILE_LENGTH, 0))
+        if pixels > max(MAX_SMALL_PIXELS, MAX_PIXELS_PER_BYTE * len(data)):
+            raise ImageError(f"{name} declares {pixels} pixels in {len(data)} bytes: a bomb")
+        if found == "JPEG" and _scans(data) > MAX_SCANS:
+            raise ImageError(f"{name} has more than {MAX_SCANS} scans: a bomb")
         # Decoded before the orientation is looked up, so that damaged pixels are reported as such.
         image.load()
         return _from_pillow(_upright(image), mode)
+
+
+def _scans(data: bytes) -> int:
+    """How many scans the first picture of a JPEG file has, as far as its markers lead."""
+    at, found = 2, 0
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _END_OF_JPEG:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a filler
+            at += 1
+            continue
+        at += 2 if marker in _LONE_MARKERS else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == _START_OF_SCAN:
+            found += 1
+            end = _END_OF_SCAN.search(data, at)
+            if end is None:
+                break
+            at = end.start()
+    return found
 
 
 def _upright(image: PILImage) -> PILImage:
@@ -315,10 +344,12 @@ def _from_pillow(image: PILImage, mode: Mode) -> Pixels:
 
 
 def _gray16_to_8(gray: npt.NDArray[Any]) -> Pixels:
-    wide = gray.astype(np.int64)
-    if wide.min() < 0 or wide.max() > _GRAY16_MAX:
-        raise ImageError(f"gray levels must lie in 0..{_GRAY16_MAX}, got {wide.min()}..{wide.max()}")
-    return ((wide + 128) // 257).astype(np.uint8)[:, :, np.newaxis]  # 257 = 65535 / 255, rounded to nearest
+    if gray.min() < 0 or gray.max() > _GRAY16_MAX:
+        raise ImageError(f"gray levels must lie in 0..{_GRAY16_MAX}, got {gray.min()}..{gray.max()}")
+    wide = gray.astype(np.uint32)
+    wide += 128  # 257 = 65535 / 255, rounded to nearest
+    wide //= 257
+    return wide.astype(np.uint8)[:, :, np.newaxis]
 
 
 def _checked_array(array: npt.NDArray[Any]) -> Pixels:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from readers import READERS
+from readers import NEEDS, READERS
 
 import mininet
 from mininet.errors import WeightsError
@@ -103,7 +103,7 @@ def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path,
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(folder)]
     if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root can mount a small file system")
+        pytest.skip("this system lets nobody but root mount a small disk")
     try:
         yield folder, None
     finally:
@@ -151,8 +151,8 @@ def test_a_full_disk_is_one_line_and_no_file(
 
 @pytest.fixture(params=[known.name for known in FORMATS])
 def weights_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    if request.param == "tflite":
-        pytest.importorskip("tflite", reason="tflite reads .tflite files (extra convert)")
+    for package in NEEDS.get(request.param, ()):
+        pytest.importorskip(package, reason=f"{package} is not installed")
     path = tmp_path / "weights"
     path.write_bytes(next(READERS[request.param].seeds(tmp_path)))
     return path

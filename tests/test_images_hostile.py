@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from worst import jpeg_of_scans, tiff_of_one_tile
 
 from mininet.errors import ImageError
 from mininet.images import MAX_SMALL_PIXELS, read_image
@@ -66,7 +67,28 @@ def test_declared_sizes_are_checked_before_pixels_are_allocated(
 ) -> None:
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("it is decoded"))
     assert side * side > MAX_SMALL_PIXELS
-    _refused(tmp_path / "a", _declaring(suffix, side, side), f"{side}x{side}" if side == 9000 else "", "bomb")
+    _refused(tmp_path / "a", _declaring(suffix, side, side), "bomb")
+
+
+def test_a_tile_larger_than_its_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("it is decoded"))
+    _refused(tmp_path / "a", tiff_of_one_tile(side=2000, tile=46_000), "2116000000 pixels", "bomb")
+
+
+def test_scans_of_a_jpeg_are_counted(tmp_path: Path) -> None:
+    """Each is a pass over all pixels; thumbnails and what follows the picture are not counted."""
+    _refused(tmp_path / "a", jpeg_of_scans(16, 100), "more than 64 scans")
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010E] = "\xff\xda" * 200
+    Image.new("RGB", (32, 32)).save(stream, "jpeg", progressive=True, exif=exif, comment=b"\xff\xda" * 200)
+    (tmp_path / "a").write_bytes(stream.getvalue() + b"\xff\xda" * 200)
+    assert read_image(tmp_path / "a").shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("cut", range(2, 120, 7))
+def test_counting_scans_ends_with_the_file(cut: int, tmp_path: Path) -> None:
+    _refused(tmp_path / "a", jpeg_of_scans(16, 1)[:cut])
 
 
 def test_large_pictures_are_read(tmp_path: Path) -> None:

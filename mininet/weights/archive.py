@@ -11,7 +11,7 @@ import zlib
 from mininet.errors import WeightsError
 from mininet.weights.source import SourceFile, reason, shown
 
-MAX_MEMBERS = 20_000
+MAX_MEMBERS = 10_000
 # Weights hardly compress, so an archive that unpacks to more than both of these is a bomb.
 MAX_RATIO = 16
 MAX_SMALL_BYTES = 64 << 20

@@ -40,7 +40,7 @@ def judge(read: Callable[[Path], Any], path: Path, content: bytes) -> bool:
         Whatever `read` raises that is no mininet error.
     """
     path.write_bytes(content)
-    before, start = _forget_peak(), time.process_time()
+    before, start = forget_peak(), time.process_time()
     taken = True
     try:
         with warnings.catch_warnings():
@@ -51,7 +51,7 @@ def judge(read: Callable[[Path], Any], path: Path, content: bytes) -> bool:
         message = str(error)
         if "\n" in message or len(message) > MAX_MESSAGE:
             raise Fault(f"the message is no short line: {message!r}") from error
-    seconds, grown = time.process_time() - start, _peak() - before
+    seconds, grown = time.process_time() - start, peak() - before
     if seconds > MAX_SECONDS:
         raise Fault(f"{len(content)} bytes took {seconds:.2f} s")
     if grown > MAX_BYTES:
@@ -59,14 +59,14 @@ def judge(read: Callable[[Path], Any], path: Path, content: bytes) -> bool:
     return taken
 
 
-def _forget_peak() -> int:
+def forget_peak() -> int:
     """Make Linux count the most memory of this process anew, and return what it has now, in bytes."""
     with contextlib.suppress(OSError):  # elsewhere memory is not judged
         Path("/proc/self/clear_refs").write_text("5")
-    return _peak()
+    return peak()
 
 
-def _peak() -> int:
+def peak() -> int:
     """Most resident memory since it was last forgotten, in bytes; 0 on other systems than Linux."""
     try:
         status = Path("/proc/self/status").read_text()

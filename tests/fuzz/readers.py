@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tiny_h5 import tiny_h5, tiny_weights_h5
 from tiny_tflite import tiny_tflite
 from tiny_torch import DATA, both_files, dumped, legacy_file, state_dict, tensor, zip_file
 
@@ -108,6 +109,23 @@ def _npz_seeds(_: Path) -> Iterator[bytes]:
         yield stream.getvalue()
 
 
+def _h5_seeds(_: Path) -> Iterator[bytes]:
+    yield tiny_h5()
+    yield tiny_h5(suffix=":0", whole=False)
+    yield tiny_weights_h5()
+    yield tiny_weights_h5(chunks=(3, 3, 1, 2), compression="gzip", shuffle=True)
+
+
+def _keras_seeds(folder: Path) -> Iterator[bytes]:
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        for content in (tiny_weights_h5(), tiny_weights_h5(chunks=(3, 3, 3, 2), compression="gzip")):
+            stream = io.BytesIO()
+            with zipfile.ZipFile(stream, "w", method) as archive:
+                archive.writestr("metadata.json", "{}")
+                archive.writestr("model.weights.h5", content)
+            yield stream.getvalue()
+
+
 def _tflite_seeds(_: Path) -> Iterator[bytes]:
     yield tiny_tflite()
     yield tiny_tflite(op="DEPTHWISE_CONV_2D")
@@ -174,7 +192,12 @@ READERS: dict[str, Reader] = {
     "torch-legacy": Reader(_read_weights, _torch_seeds(1), ("mininet", "pickletools")),
     "safetensors": Reader(_read_and_map, _safetensors_seeds, ("mininet", "json")),
     "npz": Reader(_read_weights, _npz_seeds, ("mininet", "zipfile")),
+    "keras-h5": Reader(_read_weights, _h5_seeds, ("mininet",)),
+    "keras-zip": Reader(_read_weights, _keras_seeds, ("mininet", "zipfile")),
     "tflite": Reader(_read_weights, _tflite_seeds, ("mininet", "tflite", "flatbuffers")),
     "metadata": Reader(_read_metadata, _metadata_seeds, ("mininet", "json")),
     "image": Reader(read_image, _image_seeds, ("mininet", "PIL")),
 }
+
+NEEDS = {"image": ["PIL"], "tflite": ["tflite", "flatbuffers"], "keras-h5": ["h5py"], "keras-zip": ["h5py"]}
+"""Packages without which a reader only says which extra is missing."""

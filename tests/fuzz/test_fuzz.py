@@ -9,7 +9,8 @@ from typing import Any
 import judge as court
 import pytest
 from judge import Fault, judge
-from readers import FOUND, READERS
+from readers import FOUND, NEEDS, READERS
+from worst import measure_all
 
 from mininet.errors import WeightsError
 from mininet.weights import FORMATS, read_weights
@@ -19,7 +20,7 @@ NO_WEIGHTS = {"image", "metadata"}
 
 @pytest.fixture(params=READERS)
 def reader(request: pytest.FixtureRequest) -> str:
-    for package in {"image": ["PIL"], "tflite": ["tflite", "flatbuffers"]}.get(request.param, []):
+    for package in NEEDS.get(request.param, ()):
         pytest.importorskip(package, reason=f"{package} is not installed")
     return str(request.param)
 
@@ -47,6 +48,15 @@ def test_what_was_found_stays_mended(path: Path, tmp_path: Path) -> None:
     judge(READERS[path.parent.name].read, tmp_path / "a", path.read_bytes())
 
 
+@pytest.mark.slow
+def test_the_most_expensive_files_stay_within_a_second_and_200_mb() -> None:
+    """By the clock three seconds: a busy machine slows a process down, too."""
+    for case, (size, seconds, memory, said) in measure_all():
+        found = f"{case} ({size} bytes): {seconds:.2f} s, {memory >> 20} MiB; {said}"
+        assert seconds < 3 * court.MAX_SECONDS, found
+        assert memory < court.MAX_BYTES, found
+
+
 def _long(_: Path) -> None:
     raise WeightsError("x" * 2000)
 
@@ -69,7 +79,8 @@ def _large(_: Path) -> None:
             _large,
             Fault,
             marks=pytest.mark.skipif(
-                not Path("/proc/self/clear_refs").exists(), reason="Linux counts memory"
+                not Path("/proc/self/clear_refs").exists(),
+                reason="this system does not say how much memory was used",
             ),
         ),
     ],

@@ -218,7 +218,7 @@ REFUSED: tuple[tuple[Callable[[Any, Path], None], str], ...] = (
     (_compound, "expected an array of numbers"),
     (_huge_unwritten, "declares 4398046511104 bytes: a bomb"),
     (_huge_chunked, "declares 4398046511104 bytes: a bomb"),
-    (_many_chunks, "expected at most 65536 chunks"),
+    (_many_chunks, "expected at most 8192 chunks"),
     (_bomb, "declares 83886080 bytes: a bomb"),
     (_huge_chunk, "declares 536870928 bytes: a bomb"),
     (_lying_chunk, "expected chunks of 16 bytes, got 17"),
