@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what a type checker sees; at run time __getattr__ does the 
     from mininet.data import sample_images
     from mininet.errors import (
         ArgumentError,
+        ClusterError,
         DTypeError,
         GraphError,
         ImageError,
@@ -57,6 +58,7 @@ _HOMES = {
     "data": ("sample_images",),
     "errors": (
         "ArgumentError",
+        "ClusterError",
         "DTypeError",
         "GraphError",
         "ImageError",
@@ -79,6 +81,7 @@ _HOMES = {
 
 __all__ = [  # a literal list, as type checkers want it; a test compares it with _HOMES
     "ArgumentError",
+    "ClusterError",
     "DTypeError",
     "GraphError",
     "ImageError",

@@ -43,6 +43,10 @@ class ImageError(MininetError, ValueError):
     """A picture cannot be read or is no picture."""
 
 
+class ClusterError(MininetError, RuntimeError):
+    """A Dask cluster does not answer, has no workers, or its workers cannot do the work."""
+
+
 class UnknownNameError(MininetError, LookupError):
     """A model, node, op or preset of that name does not exist; the message names close matches."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -20,12 +22,14 @@ from mininet.cli.options import (
     choose_weights,
     count,
     make_network,
+    network_options,
 )
 from mininet.cli.output import Progress, bar, complain, emit, emit_json, visible
 from mininet.data import sample_images
 from mininet.errors import ImageError
 from mininet.images import list_images
 from mininet.network import Network
+from mininet.recipe import Recipe
 from mininet.runtime import set_num_threads
 
 BATCH = 8
@@ -46,6 +50,12 @@ def _configure(parser: Parser) -> None:
         "--batch", type=count, default=BATCH, metavar="N", help=f"pictures run together (default: {BATCH})"
     )
     parser.add_argument("--threads", type=count, metavar="N", help="threads that the kernels use")
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="let the workers of this Dask scheduler do it, for example tcp://10.0.0.1:8786; "
+        "they must find the pictures and the weights under the same paths",
+    )
     add_json_option(parser)
     add_network_options(parser)
 
@@ -61,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
     results: list[Classes] = []
     start = perf_counter()
     with Progress(len(files), "image") as progress:
-        for outcome in run_in_batches(net, files, partial(best_classes, top=args.top), args.batch):
+        for outcome in _classify(args, net, weights, files):
             progress.advance()
             if isinstance(outcome, Failure):
                 failures.append(outcome)
@@ -95,6 +105,23 @@ def _find(paths: Sequence[str]) -> tuple[list[Path], list[Failure]]:
             failures.append(Failure(path, str(error)))
             complain(str(error))
     return files, failures
+
+
+def _classify(
+    args: argparse.Namespace, net: Network, weights: str, files: Sequence[Path]
+) -> Iterator[Classes | Failure]:
+    """One outcome per file, in order, from this process or from a cluster."""
+    task = partial(best_classes, top=args.top)
+    if args.scheduler is None or not files:
+        yield from run_in_batches(net, files, task, args.batch)
+        return
+    from mininet.dask import run, stream
+
+    recipe = Recipe.of(args.model, weights, net.preset, network_options(args))
+    paths = [os.path.abspath(path) for path in files]  # a worker stands in a folder of its own
+    bag = run(paths, recipe, task, batch_size=args.batch, threads=args.threads or 1)
+    for path, outcome in zip(files, stream(bag, args.scheduler), strict=True):
+        yield replace(outcome, file=str(path))
 
 
 def _as_text(result: Classes, labels: Sequence[str], in_full: bool) -> str:

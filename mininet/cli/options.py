@@ -218,9 +218,13 @@ def plot_file(text: str) -> str:
 
 def make_network(args: argparse.Namespace, weights: str | os.PathLike[str] | None) -> Network:
     """Build the network that the options of `add_network_options` describe."""
-    options = {name: getattr(args, name) for name in option_names() if hasattr(args, name)}
     source: WeightsSource = weights
-    return create_model(args.model, source, preprocessing=args.preprocessing, **options)
+    return create_model(args.model, source, preprocessing=args.preprocessing, **network_options(args))
+
+
+def network_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Those fields of `ModelConfig` that the options of `add_network_options` set."""
+    return {name: getattr(args, name) for name in option_names() if hasattr(args, name)}
 
 
 def _flag(name: str) -> str:
