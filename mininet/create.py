@@ -42,9 +42,9 @@ def create_model(
     name : str, optional
         One of `list_models`. Not needed where the weights say what they are for.
     weights : path, mapping, str or None
-        A file that `read_weights` reads; a mapping of names to arrays (a torchvision, timm or Keras
-        state; a ``.tflite`` file says itself what it is for); ``"digits"`` for the handwritten digits
-        that ship with the package; ``"random:<seed>"``; None for ``"random:0"``.
+        A file that `read_weights` reads (a ``.tflite`` one says itself what it is for); a mapping of names
+        to arrays (a torchvision, timm or Keras state); ``"digits"`` for the handwritten digits that ship with
+        the package; ``"random:<seed>"``; None for ``"random:0"``.
     preprocessing : str or Preset, optional
         By default what the weights or the lineage say.
     labels : str or sequence of str, optional

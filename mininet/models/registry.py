@@ -13,7 +13,7 @@ from mininet.graph.clips import insert_clips
 from mininet.graph.graph import Graph
 from mininet.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
 from mininet.models.config import ModelConfig, option_names
-from mininet.models.layers import LayerBuilder, Place
+from mininet.models.layers import Block, LayerBuilder, Place
 
 ASSEMBLERS: dict[str, Callable[[ModelConfig], LayerBuilder]] = {
     "mobilenet_v1": mobilenet_v1.assemble,
@@ -22,6 +22,14 @@ ASSEMBLERS: dict[str, Callable[[ModelConfig], LayerBuilder]] = {
     "mobilenet_v3_small": mobilenet_v3.assemble,
 }
 """The builder of each architecture."""
+
+BLOCKS: dict[str, Callable[[ModelConfig], list[Block]]] = {
+    "mobilenet_v1": mobilenet_v1.blocks,
+    "mobilenet_v2": mobilenet_v2.blocks,
+    "mobilenet_v3_large": mobilenet_v3.blocks,
+    "mobilenet_v3_small": mobilenet_v3.blocks,
+}
+"""The table of each architecture, row by row, with its widths resolved: much less work than the graph."""
 
 
 @dataclass(frozen=True)

@@ -301,7 +301,7 @@ class Grid:
         # Differences of 16-bit integers are exact in float32, those of biases in float64 only.
         exact = np.float32 if values.itemsize < 4 and np.abs(self.zero_point).max() < 2**16 else np.float64
         numbers = (values.astype(exact) - zero_point.astype(exact)) * scale.astype(exact)
-        found: Array = numbers.astype(np.float32)
+        found: Array = np.asarray(numbers, np.float32)  # of one number NumPy makes a scalar
         found.flags.writeable = False
         return found
 

@@ -26,7 +26,7 @@ from mininet.graph.clips import Bounds
 from mininet.graph.graph import Graph
 from mininet.models.config import ModelConfig
 from mininet.models.lineages import FAMILIES
-from mininet.models.registry import MODELS, build_graph, check_options
+from mininet.models.registry import BLOCKS, MODELS, build_graph, check_options
 from mininet.ops import Add, Dropout, Flatten, GlobalAvgPool, Linear, Multiply
 from mininet.ops.activation import Activation, activate, hard_sigmoid, relu6
 from mininet.ops.base import Array
@@ -104,7 +104,7 @@ def recognise(
     _, height, width, channels = _image(source["shape"])
     nearest: tuple[tuple[int, int], str] = ((-1, -1), "")
     for widths in _candidates(sites, channels, name, options):
-        for config in widths:
+        for config in [widths[0], *(each for each in widths[1:] if _may_fit(each, sites))]:
             pairing = _Pairing(config, sites, (1, channels, height, width))
             if not pairing.problem:
                 return Recognised(
@@ -117,8 +117,6 @@ def recognise(
                     pairing.agreed,
                     f"{config.architecture} of width {config.width:g}, {pairing.problem}",
                 )
-            if pairing.agreed[0] == 0 and not config.conventions.expand_by_width:
-                break  # another outline, which no width changes
     raise WeightsError(
         f"the graph of the file is no {name or 'MobileNet'} that is known; it comes nearest to {nearest[1]}"
     )
@@ -155,6 +153,14 @@ def _candidates(
                     break
     if refused is not None and not some:
         raise refused
+
+
+def _may_fit(config: ModelConfig, sites: list[Site]) -> bool:
+    """Whether the file has layers of the widths of every block: quickly told for dozens of configurations."""
+    blocks = BLOCKS[config.architecture](config)
+    return sites[0].weight[:1] == (blocks[0].in_channels,) and {block.out_channels for block in blocks} <= {
+        site.weight[0] for site in sites if site.weight
+    }
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ Batch norms are folded and ReLUs fused, as TensorFlow's converter does. Padding 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import flatbuffers
@@ -36,7 +38,7 @@ def tflite_of(graph: Graph, shape: tuple[int, int, int, int]) -> bytes:
     """The file for inputs of shape (N, C, H, W), which it takes as (N, H, W, C)."""
     for rewrite in (fold_batchnorm, fuse_activation, drop_identity):
         graph = rewrite(graph)
-    writer = _Writer()
+    writer = Writer()
     shapes = graph.infer_shapes(shape)
     tensors = {"input": writer.tensor(_nhwc(shape))}
     for node in graph.nodes:
@@ -50,7 +52,7 @@ def _nhwc(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
 
 
-def _write(writer: _Writer, node: Node, params: Any, sources: list[int], inputs: list[Any]) -> int:
+def _write(writer: Writer, node: Node, params: Any, sources: list[int], inputs: list[Any]) -> int:
     """Write a node, and its activation where TFLite cannot fuse it; returns the tensor it makes."""
     op: Any = node.op
     target = _nhwc(op.infer_shape(*inputs))
@@ -78,7 +80,7 @@ def _write(writer: _Writer, node: Node, params: Any, sources: list[int], inputs:
 
 
 def _convolution(
-    writer: _Writer, op: Any, params: Any, source: int, shape: Any, target: tuple[int, ...], fused: Any
+    writer: Writer, op: Any, params: Any, source: int, shape: Any, target: tuple[int, ...], fused: Any
 ) -> int:
     if not isinstance(op, Conv2d | DepthwiseConv2d | PointwiseConv2d):
         raise NotImplementedError(f"no TFLite operator for {op.kind}")
@@ -105,7 +107,7 @@ def _convolution(
     return writer.operator("CONV_2D", [source, kernel, bias], target, "Conv2DOptions", **options)
 
 
-def _activate(writer: _Writer, activation: str, source: int, shape: tuple[int, ...]) -> int:
+def _activate(writer: Writer, activation: str, source: int, shape: tuple[int, ...]) -> int:
     if activation == "hard_swish":
         return writer.operator("HARD_SWISH", [source], shape)
     three, sixth = (writer.constant(np.float32(value)) for value in (3, 1 / 6))
@@ -118,11 +120,22 @@ def _activation(name: str) -> int:
     return int(getattr(schema.ActivationFunctionType, FUSED.get(name, "NONE")))
 
 
-class _Writer:
+@dataclass(frozen=True)
+class Grid:
+    """Integers of a type, and the numbers ``scale (q - zero)`` that they stand for, along one axis."""
+
+    kind: str
+    scales: Sequence[float]
+    zeros: Sequence[int]
+    axis: int = 0
+
+
+class Writer:
     """Collects tensors and operators, then lays them out as a flatbuffer."""
 
     def __init__(self) -> None:
         self.tensors: list[tuple[tuple[int, ...], np.ndarray | None]] = []
+        self.grids: dict[int, Grid] = {}
         self.operators: list[tuple[str, list[int], int, str, dict[str, Any]]] = []
 
     def tensor(self, shape: tuple[int, ...], data: np.ndarray | None = None) -> int:
@@ -140,17 +153,31 @@ class _Writer:
         self.operators.append((kind, inputs, made, options, fields))
         return made
 
+    def quantise(self, number: int, grid: Grid) -> int:
+        """Say what the integers of a tensor stand for."""
+        self.grids[number] = grid
+        return number
+
     def finish(self, source: int, result: int) -> bytes:
         b = self.builder = flatbuffers.Builder(1 << 20)
         buffers, tensors = [self._table("Buffer")], []
         for number, (shape, data) in enumerate(self.tensors):
-            at, kind = 0, schema.TensorType.FLOAT32
+            at, kind = 0, "FLOAT32"
             if data is not None:
                 at = len(buffers)
-                kind = schema.TensorType.INT32 if data.dtype == np.int32 else kind
+                kind = "INT32" if data.dtype == np.int32 else kind
                 buffers.append(self._table("Buffer", Data=b.CreateByteVector(data.tobytes())))
-            name, sizes = b.CreateString(f"t{number}"), self._integers(shape)
-            tensors.append(self._table("Tensor", Shape=sizes, Type=kind, Buffer=at, Name=name))
+            fields = {"Shape": self._integers(shape), "Name": b.CreateString(f"t{number}"), "Buffer": at}
+            if number in self.grids:
+                grid = self.grids[number]
+                kind = grid.kind
+                fields["Quantization"] = self._table(
+                    "QuantizationParameters",
+                    Scale=b.CreateNumpyVector(np.asarray(grid.scales, np.float32)),
+                    ZeroPoint=b.CreateNumpyVector(np.asarray(grid.zeros, np.int64)),
+                    QuantizedDimension=grid.axis,
+                )
+            tensors.append(self._table("Tensor", Type=getattr(schema.TensorType, kind), **fields))
         kinds = list(dict.fromkeys(operator[0] for operator in self.operators))
         codes = []
         for kind in kinds:
