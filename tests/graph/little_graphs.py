@@ -14,6 +14,7 @@ from mininet.ops import (
     Add,
     AvgPool,
     BatchNorm,
+    Clip,
     Conv2d,
     DepthwiseConv2d,
     Dropout,
@@ -186,7 +187,9 @@ def all_ops() -> Graph:
     x = b.add("block", Add(), x, y)
     x = b.add("pool", AvgPool((2, 2), (2, 2), "same"), b.add("sigmoid", Sigmoid(), x))
     x = b.add("features", PointwiseConv2d(18, 23), x)
-    v = b.add("dropout", Dropout(0.2), b.add("flatten", Flatten(), b.add("gap", GlobalAvgPool(), x)))
+    v = b.add("gap", Add(), b.add("mean", GlobalAvgPool(), x), b.add("greatest", GlobalMaxPool(), x))
+    v = b.add("flatten", Flatten(), b.add("clip", Clip(-2.0, 2.0), v))
+    v = b.add("dropout", Dropout(0.2), v)
     v = b.add("logits", Linear(23, 11), v)
     v = b.add("probabilities", Softmax(), v)
     return with_weights(b.build("features", "logits", "residual", "block", v), 5)
