@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,7 +67,10 @@ class Progress:
         if total > 1 and sys.stderr is not None and sys.stderr.isatty():
             with suppress(ImportError):
                 tqdm = importlib.import_module("tqdm").tqdm
-                self._bar = tqdm(total=total, unit=unit, leave=False, file=sys.stderr)
+                # tqdm draws nothing on a terminal that does not know its size; it is taken as 80 by 24 then.
+                columns, rows = shutil.get_terminal_size()
+                size = {"ncols": columns, "nrows": rows}
+                self._bar = tqdm(total=total, unit=unit, leave=False, file=sys.stderr, **size)
 
     def advance(self) -> None:
         """Count one step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -62,6 +63,24 @@ def test_progress_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, installed: 
     assert steps == (["total 6", *["step"] * 6, "close"] if installed else [])
     assert main(["classify", SAMPLES[0]]) == 0
     assert len(steps) in (0, 8), "there was a bar for a single picture"
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
+def test_progress_bar_on_a_real_terminal() -> None:
+    """tqdm's own bar goes to the terminal and leaves the results on stdout alone."""
+    pytest.importorskip("tqdm", reason="tqdm is not installed (extra images)")
+    screen, terminal = os.openpty()
+    command = [sys.executable, "-m", "mininet", "classify", "--json", *SAMPLES]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, timeout=60, check=True)
+    os.close(terminal)
+    drawn = b""
+    with contextlib.suppress(OSError):  # how a terminal ends that nobody holds any more
+        while chunk := os.read(screen, 4096):
+            drawn += chunk
+    os.close(screen)
+    assert f"0/{len(SAMPLES)}".encode() in drawn
+    assert drawn.count(b"\r") >= 3, f"a bar that is never taken off: {drawn!r}"
+    assert len(json.loads(ran.stdout)["images"]) == len(SAMPLES)
 
 
 def test_json_and_argparse_are_not_imported_with_mininet() -> None:
