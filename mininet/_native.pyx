@@ -289,14 +289,15 @@ cdef class Program:
                 clock = seconds
                 times = &clock[0]
         try:
-            arena = self._arenas.pop()
+            scratch = self._arenas.pop()
         except IndexError:
-            arena = _aligned(memory)
-        if arena.shape[0] < memory:     # more threads than last time
-            arena = _aligned(memory)
+            scratch = _aligned(memory)
+        if scratch.size < memory:       # more threads than last time
+            scratch = _aligned(memory)
+        arena = scratch
         with nogil:
             failed = mn_run(&self._program, externals, batch, &arena[0], threads, times)
-        self._arenas.append(arena)
+        self._arenas.append(scratch)    # the array: its view would hold the view that it was made of, and so on
         if failed:
             raise MemoryError("no memory for the counters of a parallel run")
 
@@ -353,7 +354,7 @@ cdef Py_ssize_t _padded(Py_ssize_t channels):
     return (channels + MN_BLOCK - 1) // MN_BLOCK * MN_BLOCK
 
 
-cdef float[::1] _aligned(Py_ssize_t count):
+cdef _aligned(Py_ssize_t count):
     """Zeros that start on a cache line; never empty."""
     cdef Py_ssize_t slack = ALIGNMENT // sizeof(float)
     buffer = np.zeros(count + 2 * slack, np.float32)
