@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from mininet.images import ImageSource
 from mininet.inputs import checked_input
 from mininet.labels import labels_for
 from mininet.layers import Layer, find_layer, layers_of, read_only
+from mininet.locks import Lock
 from mininet.metadata import to_metadata
 from mininet.models.config import ModelConfig
 from mininet.models.registry import build_graph
@@ -71,7 +71,7 @@ class Network:
         self.label_set = labels
         self.class_offset = class_offset
         self._runner = Runner()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     @property
     def name(self) -> str:

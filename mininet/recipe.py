@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,6 +11,7 @@ from typing import Any
 from mininet.arguments import check_mapping
 from mininet.create import RANDOM, create_model
 from mininet.errors import ArgumentError, DTypeError
+from mininet.locks import Lock
 from mininet.network import Network
 from mininet.preprocess import Preset
 from mininet.weights import read_weights
@@ -19,7 +19,7 @@ from mininet.weights import read_weights
 NETWORKS_KEPT = 4
 """Networks per process; the one not used for longest is dropped."""
 
-_BUILDING = threading.Lock()
+_BUILDING = Lock()
 Stamp = tuple[int, ...]
 
 

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "mininet"
 
 #: From the ground up; a module imports from its own floor and those below.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "data"),
+    ("errors", "data", "locks"),
     ("arguments",),
     ("_native",),
     ("ops",),

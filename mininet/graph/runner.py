@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, TypeVar, cast
@@ -15,6 +14,7 @@ from mininet.graph.executor import KernelExecutor, Result, run_reference
 from mininet.graph.graph import Graph
 from mininet.graph.memory import check_memory, pieces, too_large
 from mininet.graph.plan import Plan
+from mininet.locks import Lock
 from mininet.ops.base import Shape
 
 Float32 = NDArray[np.float32]
@@ -31,7 +31,7 @@ class Runner:
 
     def __init__(self) -> None:
         self._compiled: OrderedDict[tuple[Any, ...], tuple[Any, Any]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def run(self, graph: Graph, x: Float32, backend: str) -> Float32:
         """The one output of a graph for an input (N, C, H, W).
