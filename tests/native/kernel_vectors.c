@@ -3,16 +3,20 @@
  *
  *   kernel_vectors                     prints the instruction set and its width
  *   kernel_vectors FILE THREADS        runs all programs of FILE, on one thread and on THREADS
+ *   kernel_vectors FILE THREADS behind | before    the same between fences (see fences.h)
  *
- * MININET_ISA chooses the set (exit code 2 where there is no such set); FILE must be made for its width. Every array is an allocation of its own, exactly
- * as large as promised, so that a sanitizer sees the first float that a kernel touches beyond it.
+ * MININET_ISA chooses the set (exit code 2 where there is no such set); FILE must be made for its width. Every array
+ * is an allocation of its own, exactly as large as promised, so that a sanitizer, or a fence, sees the first float that
+ * a kernel touches beyond it.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fences.h"
 #include "mininet.h"
 
 #define MOST_REPORTED 20
@@ -34,8 +38,8 @@ static void stop(const char *message, const char *detail)
 
 static void *allocate(size_t bytes)
 {
-    void *memory = NULL;
-    if (posix_memalign(&memory, 64, bytes) != 0) stop("out of memory", "");
+    void *memory = fence_allocate(bytes);
+    if (memory == NULL) stop("out of memory", "");
     return memory;
 }
 
@@ -69,7 +73,7 @@ static int read_name(FILE *file, const char *const *names, int count)
     int i = 0;
     while (i < count && strcmp(name, names[i]) != 0) i++;
     if (i == count) stop("no such kernel or activation:", name);
-    free(name);
+    fence_free(name);
     return i;
 }
 
@@ -91,7 +95,7 @@ static void read_constants(FILE *file, mn_step *s)
     for (int i = 0; i < MN_MAX_CONSTANTS; i++) {
         const ptrdiff_t count = i < constants ? read_number(file) : 0;
         if (count != mn_constant_floats(s, i)) stop("a constant has another size than its kernel wants:", mn_kernel_names[s->kernel]);
-        if (count > 0) s->constant[i] = read_array(file, (size_t)count, sizeof(float));
+        if (count > 0) s->constant[i] = fence_seal(read_array(file, (size_t)count, sizeof(float)), (size_t)count * sizeof(float));
     }
 }
 
@@ -131,7 +135,7 @@ static void read_vector(FILE *file, vector *v)
     for (ptrdiff_t i = 0; i < p->externals; i++) {
         const size_t count = (size_t)(v->batch * p->stride[i]);
         if (i < v->inputs) {
-            v->external[i] = read_array(file, count, sizeof(float));
+            v->external[i] = fence_seal(read_array(file, count, sizeof(float)), count * sizeof(float));
         } else {
             v->external[i] = allocate(count * sizeof(float));
             v->exact[i] = read_array(file, count, sizeof(double));
@@ -143,17 +147,17 @@ static void read_vector(FILE *file, vector *v)
 
 static void free_step(mn_step *s)
 {
-    for (int i = 0; i < MN_MAX_CONSTANTS; i++) free((void *)s->constant[i]);
+    for (int i = 0; i < MN_MAX_CONSTANTS; i++) fence_free(s->constant[i]);
     if (s->first != NULL) free_step(s->first);
-    free(s->first);
+    fence_free(s->first);
 }
 
 static void free_vector(vector *v)
 {
     for (ptrdiff_t i = 0; i < v->program.count; i++) free_step(v->steps + i);
-    for (int i = 0; i < MN_MAX_EXTERNALS; i++) free(v->external[i]), free(v->exact[i]), free(v->bound[i]);
-    free(v->steps);
-    free(v->name);
+    for (int i = 0; i < MN_MAX_EXTERNALS; i++) fence_free(v->external[i]), fence_free(v->exact[i]), fence_free(v->bound[i]);
+    fence_free(v->steps);
+    fence_free(v->name);
 }
 
 /* Everything that the program may write begins as NaN (all bits set), which shows where nothing was written. */
@@ -168,8 +172,8 @@ static void run(vector *v, int threads, int timed)
     for (ptrdiff_t i = v->inputs; i < p->externals; i++)
         memset(v->external[i], 0xff, (size_t)(v->batch * p->stride[i]) * sizeof(float));
     if (mn_run(p, v->external, v->batch, arena, threads, timed ? seconds : NULL) != 0) stop("mn_run failed:", v->name);
-    free(seconds);
-    free(arena);
+    fence_free(seconds);
+    fence_free(arena);
 }
 
 static int is_wrong(float ours, double exact, double bound)
@@ -218,9 +222,27 @@ static int is_good(vector *v, int threads)
     run(v, threads, 0);
     for (ptrdiff_t i = v->inputs; i < v->program.externals; i++) {
         wrong += count_wrong(v, i, threads) + count_other_bits(v, i, before[i]);
-        free(before[i]);
+        fence_free(before[i]);
     }
     return wrong == 0;
+}
+
+/* Which program runs, for the handler of a fence that was touched. */
+static const char *volatile running;
+
+static void touched(int number)
+{
+    static const char message[] = "kernel_vectors: a fence was touched, or an input written, by ";
+    if (write(2, message, sizeof message - 1) < 0 || write(2, running, strlen(running)) < 0 || write(2, "\n", 1) < 0) _exit(4);
+    _exit(number == SIGSEGV ? 3 : 4);
+}
+
+static int fence_named(const char *name)
+{
+    if (strcmp(name, "behind") == 0) return MN_BEHIND;
+    if (strcmp(name, "before") == 0) return MN_BEFORE;
+    stop("a fence is behind or before, not", name);
+    return MN_OPEN;
 }
 
 int main(int argc, char **argv)
@@ -230,7 +252,11 @@ int main(int argc, char **argv)
         printf("%s %td\n", mn_isa_choice()->name, mn_isa_choice()->width);
         return 0;
     }
-    if (argc != 3) stop("expected no arguments, or", "FILE THREADS");
+    if (argc != 3 && argc != 4) stop("expected no arguments, or", "FILE THREADS [behind|before]");
+    if (argc == 4) {
+        fence_kind = fence_named(argv[3]);
+        signal(SIGSEGV, touched);
+    }
     FILE *file = fopen(argv[1], "rb");
     if (file == NULL) stop("cannot open", argv[1]);
     if (read_number(file) != mn_isa_choice()->width) stop("another register width than that of", mn_isa_choice()->name);
@@ -239,10 +265,12 @@ int main(int argc, char **argv)
     for (ptrdiff_t i = 0; i < count && failed < MOST_REPORTED; i++) {
         vector v;
         read_vector(file, &v);
+        running = v.name;
         failed += !is_good(&v, atoi(argv[2]));
         free_vector(&v);
     }
     fclose(file);
-    printf("%s: %td programs, on 1 thread and on %s: %d failed\n", mn_isa_choice()->name, count, argv[2], failed);
+    printf("%s: %td programs, on 1 thread and on %s%s%s: %d failed\n", mn_isa_choice()->name, count, argv[2],
+           argc == 4 ? ", fences " : "", argc == 4 ? argv[3] : "", failed);
     return failed > 0;
 }
