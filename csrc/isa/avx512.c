@@ -9,11 +9,7 @@
 #define MN_ISA_AVX512
 #define MN_TABLE mn_isa_avx512
 #define MN_ISA_NAME "avx512"
-#define MN_HALF_KERNEL mn_pointwise_f32_half
-#define MN_HALF_SPLIT mn_pointwise_half_tasks
-#include "../mininet.h"
-void mn_pointwise_f32_half(const mn_step *step, const mn_views *views, ptrdiff_t task);
-ptrdiff_t mn_pointwise_half_tasks(const mn_step *step);
+#define MN_HALF mn_isa_avx512_half
 #include "kernels.h"
 #ifdef __clang__
 #pragma clang attribute pop

@@ -3,6 +3,9 @@
  * Before including it, a file defines MN_ISA_<SET> (which vec.h reads) and MN_TABLE, the name of the
  * table. All kernels are static: the table is the only symbol that leaves the file. A new kernel is a
  * line among the includes and a line in the table.
+ *
+ * A set whose registers hold a whole block may define MN_HALF, the table of one with registers half as wide: what is at
+ * most half a block goes there. Sets with narrow registers compute no more than half a block in vain anyway.
  */
 #include <math.h>
 #include <string.h>
@@ -10,6 +13,10 @@
 #include "../mininet.h"
 
 #include "../kernels/vec.h"
+
+#ifdef MN_HALF
+extern const mn_isa MN_HALF;
+#endif
 
 #include "../kernels/activation.c"
 #include "../kernels/elementwise.c"
@@ -26,17 +33,19 @@
 #include "../kernels/layout.c"
 #include "../kernels/peak.c"
 
-/* Sets with narrow registers need no kernel for half blocks: their panels are no wider than half a block. */
-#ifndef MN_HALF_KERNEL
-#define MN_HALF_KERNEL mn_pointwise_f32
-#define MN_HALF_SPLIT mn_pointwise_tasks
+#ifdef MN_HALF
+static void mn_pointwise_f32_half(const mn_step *s, const mn_views *v, ptrdiff_t task) { MN_HALF.kernel[MN_POINTWISE](s, v, task); }
+static ptrdiff_t mn_pointwise_half_tasks(const mn_step *s) { return MN_HALF.split[MN_POINTWISE](s); }
+#else
+#define mn_pointwise_f32_half mn_pointwise_f32
+#define mn_pointwise_half_tasks mn_pointwise_tasks
 #endif
 
 #define MN_ENTRIES(ENTRY)                                               \
     ENTRY(MN_CONV2D, mn_conv2d_f32, mn_row_tasks)                       \
     ENTRY(MN_DEPTHWISE, mn_depthwise_f32, mn_block_tasks)               \
     ENTRY(MN_POINTWISE, mn_pointwise_f32, mn_pointwise_tasks)           \
-    ENTRY(MN_POINTWISE_HALF, MN_HALF_KERNEL, MN_HALF_SPLIT)             \
+    ENTRY(MN_POINTWISE_HALF, mn_pointwise_f32_half, mn_pointwise_half_tasks) \
     ENTRY(MN_EXPAND_DEPTHWISE, mn_expand_depthwise_f32, mn_block_tasks) \
     ENTRY(MN_CONV_DEPTHWISE, mn_conv_depthwise_f32, mn_block_tasks)     \
     ENTRY(MN_BATCH_NORM, mn_batch_norm_f32, mn_block_tasks)             \

@@ -18,5 +18,6 @@ static void mn_copy_row(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdif
 
 static void mn_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)
 {
+    MN_GO_HALF(s, v, task)
     mn_window_block(s, v, task, mn_copy_row);
 }

@@ -6,7 +6,8 @@
  * The tensor between the two is the largest around and is read once. Here it is never written: one block of its
  * channels is computed row by row straight into the ring that the window reads, and stays in L1. s->first is the first
  * convolution as a step of its own, with its constants and activation; s itself is the depthwise one, as depthwise.c
- * has it. workspace: a ring. One task is one block.
+ * has it; where the last block goes to registers of half its width, the panels of s->first there have that width too.
+ * workspace: a ring. One task is one block.
  */
 
 /* `pixels` of block b of the expansion, from the given one on. */
@@ -58,6 +59,7 @@ static void mn_take_row(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdif
 
 static void mn_expand_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)
 {
+    MN_GO_HALF(s, v, task)
     if (!mn_expands_whole(s)) {
         mn_window_block(s, v, task, mn_expand_row);
         return;
@@ -68,5 +70,6 @@ static void mn_expand_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff
 
 static void mn_conv_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)
 {
+    MN_GO_HALF(s, v, task)
     mn_window_block(s, v, task, mn_conv_row_of_block);
 }

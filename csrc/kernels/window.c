@@ -99,6 +99,14 @@ static void mn_window_row(const mn_step *s, const mn_ring *ring, ptrdiff_t panel
     mn_finish(y, s->out.w * MN_BLOCK, s->activation);
 }
 
+/* A block that is at most half full is left to registers of half its width, where there are such (see isa/kernels.h). */
+#ifdef MN_HALF
+#define MN_GO_HALF(S, V, TASK) \
+    if ((S)->out.c - (TASK) * MN_BLOCK <= MN_BLOCK / 2) { MN_HALF.kernel[(S)->kernel](S, V, TASK); return; }
+#else
+#define MN_GO_HALF(S, V, TASK)
+#endif
+
 /* Fills one slot, margins included, with input row iy of block b. */
 typedef void (*mn_fill)(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t iy, float *slot);
 

@@ -61,14 +61,18 @@ def depthwise_constants(params: Params) -> tuple[Array, Array]:
     return constant(taps.reshape(len(taps), -1, BLOCK).transpose(1, 0, 2)), bias
 
 
+def half_empty(channels: int) -> bool:
+    """Whether the last block of so many channels is at most half full."""
+    return 0 < channels % BLOCK <= BLOCK // 2
+
+
 def pointwise_kernel(out_channels: int) -> tuple[str, int]:
     """Which matrix product fits a number of output channels, and its panel width (0: a register).
 
     Registers of 16 floats compute half a block in vain where the last block is at most half full.
     Registers of 8 do not, but need twice the instructions; up to 120 channels they win.
     """
-    half_empty = 0 < out_channels % BLOCK <= BLOCK // 2
-    if half_empty and out_channels < 128 and _native.vector_width() == BLOCK:
+    if half_empty(out_channels) and out_channels < 128 and _native.vector_width() == BLOCK:
         return "pointwise_half", BLOCK // 2
     return "pointwise", 0
 
@@ -91,8 +95,21 @@ class _Convolution(Op):
         raise NotImplementedError
 
     def lower_whole(self, params: Params, *inputs: Shape) -> Step:
-        """`lower` for a kernel that computes one block of channels at a time, by whole registers."""
-        return self.lower(params, *inputs)
+        """`lower` for a kernel that computes one block of channels at a time.
+
+        All panels are as wide as a register; the last block, where it is at most half full, has panels of
+        half a block (`MN_GO_HALF` in csrc/kernels/window.c).
+        """
+        step = self.lower(params, *inputs)
+        weights, bias = step.constants
+        return replace(step, constants=(self._last_block_halved(weights), bias))
+
+    def _last_block_halved(self, panels: Array) -> Array:
+        if panels.shape[-1] < BLOCK or not half_empty(self.as_conv2d().out_channels):
+            return panels
+        flat = panels.reshape(-1, panels.shape[-2], BLOCK).copy()
+        flat[-1] = flat[-1].reshape(-1, 2, BLOCK // 2).swapaxes(0, 1).reshape(-1, BLOCK)
+        return flat
 
     def param_shapes(self) -> dict[str, Shape]:
         conv = self.as_conv2d()
@@ -298,7 +315,8 @@ class PointwiseConv2d(_Convolution):
         return replace(step, inputs=tuple(map(image_of, inputs)))
 
     def lower_whole(self, params: Params, *inputs: Shape) -> Step:
-        return self._step("pointwise", inputs[0], self._packed(params, 0))
+        weights, bias = self._packed(params, 0)
+        return self._step("pointwise", inputs[0], (self._last_block_halved(weights), bias))
 
     def _packed(self, params: Params, width: int) -> tuple[Array, Array]:
         weight = params["weight"].reshape(self.out_channels, self.in_channels)
