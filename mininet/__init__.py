@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what a type checker sees; at run time __getattr__ does the same, lazily
     from mininet.adapt import adapt_input, replace_head
+    from mininet.checkpoints import fetch
     from mininet.create import (
         create_model,
         mobilenet_v1,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # what a type checker sees; at run time __getattr__ does the 
     from mininet.errors import (
         ArgumentError,
         ClusterError,
+        DownloadError,
         DTypeError,
         GraphError,
         ImageError,
@@ -48,6 +50,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "adapt": ("adapt_input", "replace_head"),
+    "checkpoints": ("fetch",),
     "create": (
         "create_model",
         "mobilenet_v1",
@@ -59,6 +62,7 @@ _HOMES = {
     "errors": (
         "ArgumentError",
         "ClusterError",
+        "DownloadError",
         "DTypeError",
         "GraphError",
         "ImageError",
@@ -83,6 +87,7 @@ __all__ = [  # a literal list, as type checkers want it; a test compares it with
     "ArgumentError",
     "ClusterError",
     "DTypeError",
+    "DownloadError",
     "GraphError",
     "ImageError",
     "MininetError",
@@ -100,6 +105,7 @@ __all__ = [  # a literal list, as type checkers want it; a test compares it with
     "compare_published",
     "create_model",
     "diff_traces",
+    "fetch",
     "get_num_threads",
     "list_models",
     "list_presets",

@@ -67,7 +67,7 @@ def create_model(
         return _untrained(name, weights or f"{RANDOM}0", preprocessing, labels, options)
     tensors = _tensors(weights)
     metadata = _metadata_of(tensors)
-    wanted = preprocessing or metadata.get("preprocessing")
+    wanted = preprocessing or metadata.get("preprocessing") or _official_preset(weights)
     if isinstance(tensors, Weights) and tensors.format == "tflite":
         from mininet.weights.tflite_network import recognise
 
@@ -168,6 +168,15 @@ def _check_version(text: str) -> None:
 def _told(config: ModelConfig) -> dict[str, Any]:
     """The options of a saved network, for a caller who names its architecture besides."""
     return {key: value for key, value in vars(config).items() if key != "architecture"}
+
+
+def _official_preset(weights: WeightsSource) -> str | None:
+    """The preset of an official checkpoint, which is known by its file's name."""
+    if not isinstance(weights, (str, os.PathLike)):
+        return None
+    from mininet.checkpoints import preprocessing_of  # reads a table that other files have no need of
+
+    return preprocessing_of(os.fsdecode(weights))
 
 
 def _class_offset(metadata: Mapping[str, str]) -> int:

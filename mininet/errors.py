@@ -47,6 +47,10 @@ class ClusterError(MininetError, RuntimeError):
     """A Dask cluster does not answer, has no workers, or its workers cannot do the work."""
 
 
+class DownloadError(MininetError, OSError):
+    """A file cannot be fetched: no network, no such file on the server, or another one than expected."""
+
+
 class UnknownNameError(MininetError, LookupError):
     """A model, node, op or preset of that name does not exist; the message names close matches."""
 

@@ -28,7 +28,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("weights", "preprocess", "preset", "images", "labels", "topk", "metadata", "layers", "runtime"),
         "inputs",
     ),
-    ("network", "create", "adapt", "reporting", "bench", "batches", "recipe", "features", "dask"),
+    (
+        "network",
+        "download",
+        "checkpoints",
+        "create",
+        "adapt",
+        "reporting",
+        "bench",
+        "batches",
+        "recipe",
+        "features",
+        "dask",
+    ),
     ("cli", "__main__", "__init__"),
 )
 MOST_LINES = 400

@@ -17,6 +17,7 @@ from mininet.cli.classify import CLASSIFY
 from mininet.cli.convert import CONVERT
 from mininet.cli.counting import COMPARE, COST
 from mininet.cli.describe import MODELS, SUMMARY
+from mininet.cli.fetch import FETCH
 from mininet.cli.inspect import INSPECT
 from mininet.cli.options import Command, Parser
 from mininet.cli.output import complain
@@ -24,7 +25,7 @@ from mininet.errors import MininetError
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS: tuple[Command, ...] = (CLASSIFY, INSPECT, SUMMARY, COST, COMPARE, MODELS, CONVERT, BENCH)
+COMMANDS: tuple[Command, ...] = (CLASSIFY, INSPECT, SUMMARY, COST, COMPARE, MODELS, FETCH, CONVERT, BENCH)
 
 FAILED = 2
 INTERRUPTED, PIPE_CLOSED = 130, 141  # what a shell reports for a program that SIGINT or SIGPIPE ended

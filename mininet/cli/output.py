@@ -59,7 +59,7 @@ class Progress:
     total : int
         Steps to come; there is no bar for a single one.
     unit : str
-        What a step is.
+        What a step is; bytes, "B", are shown in thousands and millions.
     """
 
     def __init__(self, total: int, unit: str) -> None:
@@ -69,13 +69,13 @@ class Progress:
                 tqdm = importlib.import_module("tqdm").tqdm
                 # tqdm draws nothing on a terminal that does not know its size; it is taken as 80 by 24 then.
                 columns, rows = shutil.get_terminal_size()
-                size = {"ncols": columns, "nrows": rows}
-                self._bar = tqdm(total=total, unit=unit, leave=False, file=sys.stderr, **size)
+                look = {"ncols": columns, "nrows": rows, "unit_scale": unit == "B"}
+                self._bar = tqdm(total=total, unit=unit, leave=False, file=sys.stderr, **look)
 
-    def advance(self) -> None:
-        """Count one step."""
+    def advance(self, steps: int = 1) -> None:
+        """Count a step, or several."""
         if self._bar is not None:
-            self._bar.update()
+            self._bar.update(steps)
 
     @contextmanager
     def set_aside(self) -> Iterator[None]:

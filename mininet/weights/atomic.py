@@ -62,7 +62,7 @@ def atomic_write(
             os.fsync(file.fileno())
         os.replace(temporary, target)
         temporary = None
-        _sync_folder(os.path.dirname(target))
+        sync_folder(os.path.dirname(target))
     except OSError as error:
         raise error_class(f"cannot write {shown!r}: {error.strerror or error}") from error
     finally:
@@ -82,7 +82,7 @@ def _existing_mode(target: str) -> int | None:
     return stat.S_IMODE(mode)
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make the new name itself survive a power cut, where the system lets a folder be synced."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -47,7 +47,8 @@ def test_progress_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, installed: 
         def __init__(self, total: int, **_: Any) -> None:
             steps.append(f"total {total}")
 
-        def update(self) -> None:
+        def update(self, count: int) -> None:
+            assert count == 1
             steps.append("step")
 
         def close(self) -> None:
