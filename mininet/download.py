@@ -104,6 +104,8 @@ def _part(name: str) -> Iterator[IO[bytes]]:
                 yield file
                 return
         finally:
+            if _is_at(file, name) and os.fstat(file.fileno()).st_size == 0:
+                os.unlink(name)
             file.close()
         # Whoever held the lock has finished and moved the file away: open a new one.
 

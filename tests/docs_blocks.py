@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import hashlib
 import io
+import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,8 @@ def make_stand_ins(folder: Path, text: str) -> dict[str, Any]:
     for name, make in makers.items():
         if name in text:
             make(folder / name)
+    if "fetch" in text:
+        _fill_cache(folder / "cache")
     return {"torch_model": _TorchModel()} if "torch_model" in text else {}
 
 
@@ -171,6 +175,21 @@ def _random_net(name: str) -> Any:
     import mininet
 
     return mininet.create_model(name, weights="random:0")
+
+
+def _fill_cache(folder: Path) -> None:
+    """Put random weights where each official checkpoint would be, and their hash into the table."""
+    from mininet import checkpoints
+    from mininet.weights.safetensors import write
+
+    os.environ[checkpoints.CACHE_VARIABLE] = str(folder)
+    folder.mkdir()
+    table = []
+    for checkpoint in checkpoints.list_checkpoints():
+        path = folder / checkpoint.file
+        write(path, _random_net(checkpoint.model).state_dict())
+        table.append(replace(checkpoint, sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
+    checkpoints.list_checkpoints = lambda: tuple(table)  # type: ignore[assignment]
 
 
 def _write_timm(path: Path) -> None:

@@ -57,7 +57,7 @@ def assert_refused(url: str, path: Path, *words: str, sha256: str = HASH, kept: 
     assert "\n" not in text and url in text
     assert all(word in text for word in words), text
     assert not path.exists()
-    assert (part_of(path).stat().st_size if part_of(path).exists() else 0) == kept
+    assert (part_of(path).stat().st_size if part_of(path).exists() else None) == (kept or None)
 
 
 def child(url: str, path: Path) -> subprocess.Popen[bytes]:
