@@ -50,7 +50,7 @@ def _as_text(net: Network) -> str:
     if net.load_report is None:
         return f"{net.name}: random weights, nothing was read"
     ignored = net.load_report.ignored
-    rest = f"; {len(ignored)} ignored, of use in training only ({ignored[0]} ...)" if ignored else ""
+    rest = f"; {len(ignored)} ignored, of no use in inference ({ignored[0]} ...)" if ignored else ""
     return net.load_report.summary() + rest
 
 

@@ -50,6 +50,8 @@ class LoadReport:
         Tensors whose shape is not the network's.
     ignored : tuple of str
         Tensors that inference has no use for.
+    reshaped : tuple of str
+        Those loaded whose sizes of 1 came or went: a linear layer stored as a 1x1 convolution, or reversed.
     """
 
     model: str
@@ -59,6 +61,7 @@ class LoadReport:
     missing: tuple[str, ...] = ()
     misshaped: tuple[Misshaped, ...] = ()
     ignored: tuple[str, ...] = ()
+    reshaped: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -74,7 +77,7 @@ class LoadReport:
 
     def __str__(self) -> str:
         lines = [f"{self.model}, names of {self.scheme}: {len(self.loaded)} tensors loaded"]
-        for kind in ("missing", "unused", "misshaped", "ignored"):
+        for kind in ("missing", "unused", "misshaped", "reshaped", "ignored"):
             names = getattr(self, kind)
             if names:
                 lines += [f"{kind} ({len(names)}):", *(f"  {name}" for name in names)]
@@ -122,6 +125,7 @@ def match(
     copy = not (isinstance(tensors, Weights) and tensors.mapped)
     params: dict[str, NDArray[np.float32]] = {}
     loaded: list[str] = []
+    reshaped: list[str] = []
     missing: list[str] = []
     misshaped: list[Misshaped] = []
     for row in rows(config, scheme, tensors):
@@ -135,6 +139,8 @@ def match(
             continue
         params[row.ours] = _as_float32(row.to_ours(array), copy)
         loaded.append(name)
+        if len(row.their_shape) != len(row.shape):
+            reshaped.append(name)
     rest = [name for name in tensors if name not in {*loaded, *(each.name for each in misshaped)}]
     ignored = [name for name in rest if _is_ignored(name, scheme)]
     report = LoadReport(
@@ -145,6 +151,7 @@ def match(
         tuple(missing),
         tuple(misshaped),
         tuple(ignored),
+        tuple(reshaped),
     )
     if strict and not report.ok:
         raise WeightsError(f"weights do not fit: {report.summary()}")

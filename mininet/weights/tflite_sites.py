@@ -164,6 +164,8 @@ class _Walk:
 
     def arithmetic(self, operator: dict[str, Any], inputs: list[Value]) -> Value:
         """A sum or product with a constant, of two functions of one value, or of two sites."""
+        if len(operator["inputs"]) != 2:
+            raise _strange(operator, f"has {len(operator['inputs'])} inputs")
         compute = _ARITHMETIC[operator["op"]]
         if len(inputs) == 1:
             at = 0 if operator["inputs"][1] in self.values else 1
@@ -181,6 +183,9 @@ class _Walk:
         return self.stepped(inputs[0], activate(_fused(operator), samples), operator)
 
     def layer(self, operator: dict[str, Any], inputs: list[Value]) -> Value:
+        source = operator["inputs"][0]
+        if len(inputs) != 1 or source not in self.values:
+            raise _strange(operator, "computes its weights")
         key = f"{operator['index']:03d}/{operator['op']}"
         weight = self.tensors.get(f"{key}/weight")
         axes = FORMS[TFLITE_FORMS[operator["op"]]]
@@ -197,7 +202,6 @@ class _Walk:
         if min(rows, columns) < 1:
             raise _strange(operator, "has no stride")
         site.stride = (rows, columns)
-        source = operator["inputs"][0]
         site.pads = self.padded.get(source, (0, 0, 0, 0))
         if operator.get("padding") == "SAME":
             size = self.shapes[source]

@@ -148,6 +148,22 @@ def test_missing_names_are_the_files_own():
         match(config, tensors)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("keras/MobileNet", ("conv_preds/kernel",)),
+        ("keras/MobileNetV2", ()),
+        ("keras/MobileNetV3Small", ("conv_2/kernel", "logits/kernel")),
+    ],
+)
+def test_linear_layers_stored_as_convolutions_are_named(name, expected):
+    config = config_for(name, width=0.25, num_classes=3)
+    _, report = match(config, filled(config, "keras"))
+    assert report.ok
+    assert report.reshaped == expected
+    assert all(each in str(report) for each in expected)
+
+
 def test_other_keras_names_load():
     config = config_for("keras/MobileNetV3Small", width=0.25, num_classes=2)
     tensors = filled(config, "keras")

@@ -221,6 +221,37 @@ def test_another_network_is_refused_in_one_line(tmp_path: Path) -> None:
         mininet.create_model(weights=saved(tiny_tflite(op="TRANSPOSE_CONV"), tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({0: {"inputs": [0]}}, r"operator 0 \(conv2d\) reads nothing that the network computes"),
+        ({1: {"inputs": [1, 1, 2]}}, "operator 1 .* computes its weights"),
+        ({1: {"op": "add"}}, "operator 1 .add. has 3 inputs"),
+        ({0: {"stride": [0, 2]}}, "operator 0 .* has no stride"),
+        ({1: {"dilation": [2, 2]}}, "operator 1 .* is dilated"),
+        ({0: {"activation": "TANH"}}, "operator 0 .* has the activation TANH"),
+        ({0: {"output_shape": []}, 1: {"op": "mean"}}, "operator 1 .mean. does not pool the whole picture"),
+    ],
+)
+def test_graphs_that_are_none_are_refused(
+    changes: dict[int, dict[str, Any]], said: str, tmp_path: Path
+) -> None:
+    net = network("mobilenet_v1", width=0.25, lineage="tflite")
+    weights = mininet.read_weights(saved(tflite_of(net.graph, (1, 3, SIZE, SIZE)), tmp_path))
+    operators = json.loads(weights.metadata["operators"])
+    made = operators[0]["outputs"][0]
+    for index, change in changes.items():
+        for (
+            key,
+            value,
+        ) in change.items():  # in inputs 1 stands for the first layer's result, others for nothing
+            operators[index][key] = (
+                [made if number == 1 else 10**6 for number in value] if key == "inputs" else value
+            )
+    with pytest.raises(WeightsError, match=said):
+        recognise(weights, {**weights.metadata, "operators": json.dumps(operators)})
+
+
 def test_a_layer_without_a_bias_has_zeros_and_what_does_not_fit_is_named(tmp_path: Path) -> None:
     net = network("mobilenet_v1", width=0.25, lineage="tflite")
     weights = mininet.read_weights(saved(tflite_of(net.graph, (1, 3, SIZE, SIZE)), tmp_path))
