@@ -129,7 +129,8 @@ def _keras_seeds(folder: Path) -> Iterator[bytes]:
 def _tflite_seeds(_: Path) -> Iterator[bytes]:
     yield tiny_tflite()
     yield tiny_tflite(op="DEPTHWISE_CONV_2D")
-    yield tiny_tflite(kind="INT8", dtype="i1")
+    yield tiny_tflite(kind="INT8", dtype="i1", grid=([0.5, 0.25], [0, 0], 0))
+    yield tiny_tflite(kind="UINT8", dtype="u1", grid=([0.5], [128], 0))
     yield tiny_tflite(op="AVERAGE_POOL_2D")
 
 

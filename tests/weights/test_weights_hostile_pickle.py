@@ -8,6 +8,7 @@ from __future__ import annotations
 import copyreg
 import os
 import pickle
+import runpy
 import subprocess
 import time
 import zipfile
@@ -17,13 +18,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_torch import both_files, dumped, legacy_file, state_dict, tensor, text, zip_file
+from tiny_torch import DATA, both_files, dumped, legacy_file, state_dict, tensor, text, zip_file
 
 from mininet.errors import WeightsError
 from mininet.weights import read_weights
-from mininet.weights.torch_pickle import LEGACY_MAGIC
+from mininet.weights.torch_pickle import ADMITTED, LEGACY_MAGIC
 
-EXTENSION = 0x6D6E  # any free code of copyreg's registry
+# Free codes of copyreg's registry; EXT1 has room for one byte.
+EXTENSIONS = {0x6D: ("subprocess", "getoutput"), 0x6D6E: ("os", "system")}
 
 
 class _Call:
@@ -49,7 +51,17 @@ EXPLOITS: dict[str, bytes] = {
     + text("os") + b"\x940" + text("system") + b"\x940" + b"h\x00h\x01\x93" + text(COMMAND) + b"\x85R.",
     "inst": b"(" + text(COMMAND) + b"ios\nsystem\n.",
     "obj": b"(cos\nsystem\n" + text(COMMAND) + b"o.",
-    "ext1": b"\x80\x02\x83" + EXTENSION.to_bytes(2, "little") + text(COMMAND) + b"\x85R.",
+    "ext1": b"\x80\x02\x82" + b"\x6d" + text(COMMAND) + b"\x85R.",
+    "ext2": b"\x80\x02\x83" + b"\x6e\x6d" + text(COMMAND) + b"\x85R.",
+    "ext4": b"\x80\x02\x84" + b"\x6e\x6d\0\0" + text(COMMAND) + b"\x85R.",
+    "a pickle in a pickle": pickle.dumps(_Call(pickle.loads, pickle.dumps(_Call(os.system, COMMAND))), 4),
+    "dotted stack global": b"\x80\x04" + text("subprocess") + text("os.system") + b"\x93"
+    + text(COMMAND) + b"\x85R.",
+    "import": pickle.dumps(_Call(runpy._run_code, f"import os; os.system({COMMAND!r})", {}), 2),
+    "a memo entry written twice": b"\x80\x02ccollections\nOrderedDict\nq\x000cos\nsystem\nq\x000h\x00"
+    + text(COMMAND) + b"\x85R.",
+    "the global comes last": b"\x80\x02" + text(COMMAND) + b"\x85q\x000cos\nsystem\nh\x00R.",
+    "within a long binary": pickle.dumps([bytes(300), _Call(os.system, COMMAND)], 5),
     "dropped from the stack": b"\x80\x02cos\nsystem\n" + text(COMMAND) + b"\x85R0}.",
     "behind a memo loop": b"\x80\x02]q\x00h\x00acos\nsystem\n" + text(COMMAND) + b"\x85R.",
     "getattr": b"\x80\x02cbuiltins\ngetattr\ncos\n__dict__\n" + text("get") + b"\x86R" + text("system")
@@ -60,9 +72,11 @@ EXPLOITS: dict[str, bytes] = {
 @pytest.fixture
 def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
-    copyreg.add_extension("os", "system", EXTENSION)
+    for code, name in EXTENSIONS.items():
+        copyreg.add_extension(*name, code)
     yield tmp_path
-    copyreg.remove_extension("os", "system", EXTENSION)
+    for code, name in EXTENSIONS.items():
+        copyreg.remove_extension(*name, code)
 
 
 PLACES: dict[str, Callable[[bytes], bytes]] = {
@@ -72,6 +86,23 @@ PLACES: dict[str, Callable[[bytes], bytes]] = {
     "legacy keys": lambda attack: legacy_file(b"}.", keys=attack),
     "legacy protocol": lambda attack: dumped(LEGACY_MAGIC) + attack,
 }
+
+
+def test_admitted_globals_are_these_and_build_data_only() -> None:
+    """The written list: another one is a decision, made here as well."""
+    names = "torch._utils._rebuild_tensor torch._utils._rebuild_tensor_v2 torch._utils._rebuild_parameter "
+    names += "torch.Size torch.device collections.OrderedDict collections.Counter"
+    types = "Double Float Half BFloat16 Long Int Short Char Byte Bool"
+    dtypes = (
+        "float64 double float32 float float16 half bfloat16 int64 long int32 int int16 short int8 uint8 bool"
+    )
+    assert set(ADMITTED) == {
+        *names.split(),
+        *(f"torch.{name}Storage" for name in types.split()),
+        *(f"torch.{name}" for name in dtypes.split()),
+    }
+    for name, builder in ADMITTED.items():
+        assert builder is None or builder.__module__.startswith("mininet.weights."), f"{name} is not ours"
 
 
 def _refused(path: Path, content: bytes, expected: str = ".") -> None:
@@ -198,6 +229,36 @@ def test_builders_and_tables_are_untouched_by_a_hostile_file(tmp_path: Path) -> 
     """BUILD with slot state sets attributes of whatever lies on the stack: of our functions, if let."""
     attack = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}" + text("__defaults__") + b")s\x86b."
     _refused(tmp_path / "a", zip_file(attack), "sets attributes")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil/data.pkl", "/evil/data.pkl", "..\\evil/data.pkl", "C:/e/data.pkl"]
+)
+def test_names_that_climb_are_only_names(name: str, tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    with zipfile.ZipFile(inner / "a.pth", "w") as archive:
+        archive.writestr(name, state_dict(tensor()))
+        archive.writestr(name.replace("data.pkl", "data/0"), DATA)
+        link = zipfile.ZipInfo("link")
+        link.external_attr = 0o120777 << 16  # a symbolic link, if anybody unpacked it
+        archive.writestr(link, "/etc/passwd")
+    assert read_weights(inner / "a.pth")["w"].shape == (2, 3)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.pth", "inner"]
+
+
+def test_members_that_share_their_bytes_are_a_bomb(tmp_path: Path) -> None:
+    """One deflated kernel behind hundreds of names: what it declares is counted, not what it stores."""
+    content = zip_file(state_dict(tensor()), zipfile.ZIP_DEFLATED, data_0=bytes(1 << 20))
+    directory = content.rindex(b"PK\x01\x02")
+    end = content.rindex(b"PK\x05\x06")
+    entry = content[directory:end]
+    copies = b"".join(entry.replace(b"x/data/0", b"x/%06d" % i) for i in range(500))
+    start = content.index(b"PK\x01\x02")
+    table = content[start:directory] + copies
+    counts = (501).to_bytes(2, "little") * 2 + len(table).to_bytes(4, "little")
+    bomb = content[:start] + table + content[end : end + 8] + counts + start.to_bytes(4, "little") + b"\0\0"
+    _refused(tmp_path / "a", bomb, "zip bomb")
 
 
 def test_two_pickles_or_odd_byte_order(tmp_path: Path) -> None:
