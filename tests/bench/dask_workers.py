@@ -5,9 +5,6 @@
 JPEG pictures of 256x256 are read, resized, cropped and classified: the figure is that of the whole way.
 Every round measures each setting once, in turn, on clusters that are up and whose workers have built their
 networks. Each process has one thread. The table gives the best round and the median of all.
-
-Dask starts its workers with a low ``MALLOC_TRIM_THRESHOLD_``, which makes glibc hand the memory of every
-picture back to the system and fetch it anew; with ``--roomy`` it may keep some.
 """
 
 from __future__ import annotations
@@ -24,7 +21,6 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-import dask.config
 import numpy as np
 from distributed import Client, LocalCluster
 from PIL import Image
@@ -33,9 +29,6 @@ import mininet
 from mininet.batches import labelled_classes, run_in_batches
 from mininet.dask import BATCH_SIZE, classify
 from mininet.recipe import Recipe
-
-# The upper bounds to which glibc adjusts itself where nobody has set anything (mallopt(3)), in bytes.
-ROOMY = {"MALLOC_MMAP_THRESHOLD_": 32 << 20, "MALLOC_TRIM_THRESHOLD_": 64 << 20}
 
 
 def write_pictures(folder: Path, count: int) -> list[str]:
@@ -77,16 +70,13 @@ def settings_of(
     }
 
 
-def start_clusters(
-    stack: contextlib.ExitStack, workers: int, environ: Mapping[str, int]
-) -> dict[str, Client]:
-    """One cluster for each number of workers, whose processes have these settings of malloc."""
+def start_clusters(stack: contextlib.ExitStack, workers: int) -> dict[str, Client]:
+    """One cluster for each number of workers."""
     clusters = {}
     for count in range(1, workers + 1):
-        with dask.config.set({f"distributed.nanny.pre-spawn-environ.{k}": v for k, v in environ.items()}):
-            cluster = LocalCluster(
-                n_workers=count, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-            )
+        cluster = LocalCluster(
+            n_workers=count, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        )
         client = Client(stack.enter_context(cluster), set_as_default=False)
         clusters[f"{count} worker{'s' * (count > 1)} of Dask"] = stack.enter_context(client)
     return clusters
@@ -114,7 +104,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="at most so many (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds (%(default)s)")
     parser.add_argument("--model", default="mobilenet_v2", metavar="NAME", help="network (%(default)s)")
-    parser.add_argument("--roomy", action="store_true", help="let malloc of Dask's workers keep memory")
     options = parser.parse_args()
     mininet.set_num_threads(1)
     before = os.getloadavg()[0]
@@ -125,13 +114,13 @@ def main() -> None:
         threads = partial(mininet.set_num_threads, 1)
         pool = ProcessPoolExecutor(options.workers, mp_context=spawn, initializer=threads)
         stack.enter_context(pool)
-        clusters = start_clusters(stack, options.workers, ROOMY if options.roomy else {})
+        clusters = start_clusters(stack, options.workers)
         weights = folder / "weights.safetensors"
         mininet.create_model(options.model).save(weights)
         settings = settings_of(pictures, weights, pool, options.workers, clusters)
         seconds = measure(settings, options.pictures, options.rounds)
-    info, malloc = mininet.build_info(), "roomy" if options.roomy else "Dask's"
-    print(f"mininet {info['version']}, {info['isa']}, {info['cpus']} CPUs; malloc of the workers: {malloc}")
+    info = mininet.build_info()
+    print(f"mininet {info['version']}, {info['isa']}, {info['cpus']} CPUs")
     print(f"{options.model}, {options.pictures} pictures, {options.rounds} rounds")
     print(f"load average {before:.2f} before, {os.getloadavg()[0]:.2f} after")
     print(f"{'where':20} {'images/s at best':>17} {'in the median':>14} {'times the first':>16}")
