@@ -71,7 +71,7 @@ def needs(*modules: str) -> pytest.MarkDecorator:
 
 def check(case: Case, part: str, backend: str) -> None:
     """Compare one part of a case with the twin, and fail with a message that explains itself."""
-    x, net, (y32, nodes32), (y64, nodes64) = _runs(case)
+    x, net, (y32, nodes32), (y64, nodes64) = runs(case)
     what = f"{case.framework} {case} backend={backend}"
     if part == "logits":
         assert y64.size >= MIN_LOGITS, f"{what}: {y64.size} logits are too few for a parity case"
@@ -130,7 +130,7 @@ def _twin(
 
 
 @functools.lru_cache(maxsize=1)
-def _runs(case: Case) -> tuple[np.ndarray, Any, Any, Any]:
+def runs(case: Case) -> tuple[np.ndarray, Any, Any, Any]:
     """Images, our network, and the twin's float32 and float64 runs."""
     twin = case.twin()
     x = seeded.images(IMAGE_SEED, case.shape)

@@ -76,6 +76,10 @@ class Twin:
         """
         raise NotImplementedError
 
+    def model(self) -> Any:
+        """The framework's own float32 model with these weights, for the framework to write to a file."""
+        raise NotImplementedError
+
     def build(self) -> Any:
         """Our network with the twin's weights."""
         import mininet
@@ -98,6 +102,9 @@ class TorchTwin(Twin):
         self._modules = {"float32": module.eval()}
         self.load(seeded.state({key: value.shape for key, value in self.state().items()}, seed))
         _calibrate_torch(module)
+
+    def model(self) -> Any:
+        return self._modules["float32"]
 
     def state(self) -> Tensors:
         return {key: value.numpy().copy() for key, value in self._modules["float32"].state_dict().items()}
@@ -150,6 +157,11 @@ class KerasTwin(Twin):
         self._assign(model)
         _calibrate_keras(model)
         self._state = {key: np.array(value.numpy()) for key, value in _keras_variables(model)}
+
+    def model(self) -> Any:
+        model = self._model(*CALIBRATION_SHAPE[2:], "float32")
+        self._assign(model)
+        return model
 
     def state(self) -> Tensors:
         return {key: value.copy() for key, value in self._state.items()}

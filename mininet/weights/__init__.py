@@ -28,6 +28,8 @@ MAX_PIPE_BYTES = (
 # The pickled integer 0x1950a86a20f9469cfc6c that starts a file of torch.save before PyTorch 1.6.
 TORCH_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 
+_ONNX_FIELDS = (b"\x12", b"\x1a", b'"', b"(", b"2", b":", b"B")  # tags of fields 2 to 8 of a ModelProto
+
 
 @dataclass(frozen=True)
 class Peek:
@@ -57,6 +59,14 @@ FORMATS: tuple[Format, ...] = (
     Format("torch-legacy", lambda p: TORCH_LEGACY_MAGIC in p.head, "torch_pickle:read_legacy"),
     Format("keras-h5", lambda p: p.head.startswith(b"\x89HDF\r\n\x1a\n"), "keras_file:read"),
     Format("tflite", lambda p: p.head[4:8] == b"TFL3", "tflite:read"),
+    # No magic: protobuf's field 1, the version of the format, then one of the model's other fields.
+    Format(
+        "onnx",
+        lambda p: (
+            p.head[:1] == b"\x08" and b"\0" < p.head[1:2] < b"\x20" and p.head[2:3] in _ONNX_FIELDS
+        ),
+        "onnx_file:read",
+    ),
     # No magic: a little-endian 64-bit header length, whose upper bytes are 0 in any real file, then JSON.
     Format("safetensors", lambda p: p.head[8:9] == b"{" and p.head[5:8] == b"\0\0\0", "safetensors:read"),
 )
@@ -135,7 +145,7 @@ def read_weights(path: str | os.PathLike[str], mmap: bool = False) -> Weights:
 
     Formats: safetensors, NumPy ``.npz``, PyTorch ``.pth``/``.pt`` (zip and legacy; torch is not needed and no
     code in the file can run); with the extra ``convert`` also Keras ``.h5``, ``.weights.h5`` and ``.keras``,
-    and ``.tflite``, float or quantised. A pipe works too.
+    ``.tflite``, float or quantised, and ``.onnx``. A pipe works too.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from mininet.arguments import check_mapping
 from mininet.errors import DTypeError, WeightsError
 from mininet.models.config import ModelConfig
 from mininet.weights import Weights
-from mininet.weights.names import Row, Shape, detect_scheme, rows
+from mininet.weights.names import BY_ORDER, Row, Shape, detect_scheme, rows
 
 _SHOWN = 3
 """How many names of a kind an error message repeats."""
@@ -170,15 +170,17 @@ def export(
     params : mapping of str to array
         All its weights under our names.
     scheme : str
-        ``"torchvision"``, ``"timm"`` or ``"keras"``; tflite files hold no names to write.
+        ``"torchvision"``, ``"timm"`` or ``"keras"``; the others have no names to write.
 
     Raises
     ------
     WeightsError
-        If a weight is missing, or the scheme is tflite.
+        If a weight is missing, or the scheme has no names.
     """
-    if scheme == "tflite":
-        raise WeightsError("expected the names of torchvision, timm or keras; tflite weights have no names")
+    if scheme in BY_ORDER:
+        raise WeightsError(
+            f"expected the names of torchvision, timm or keras; {scheme} weights have no names"
+        )
     table = rows(config, scheme)
     absent = [row.ours for row in table if row.ours not in params]
     if absent:
@@ -194,7 +196,7 @@ def infer_config(
     """The configuration with what the tensors themselves tell.
 
     That is ``num_classes`` (from the last layer), ``in_channels`` (from the first) and ``batch_norm``
-    (False where it has been folded into the convolutions, as in .tflite files).
+    (False where it has been folded into the convolutions, as in .tflite and most .onnx files).
 
     Parameters
     ----------
@@ -221,7 +223,7 @@ def infer_config(
 
 def _is_folded(folded: ModelConfig, tensors: Mapping[str, Any], scheme: str) -> bool:
     """Whether the first convolution has a bias and is followed by no batch norm."""
-    if scheme == "tflite":
+    if scheme in BY_ORDER:
         return True
     stem_bias = rows(folded, scheme)[1]
     stem_norm = rows(replace(folded, batch_norm=True), scheme)[1]

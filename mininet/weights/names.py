@@ -1,7 +1,7 @@
 """The same weight under the names and in the layouts of each framework, as tables.
 
-A scheme says what a weight is called: ``torchvision`` (our own names), ``timm``, ``keras`` or
-``tflite``. It is one thing, a network's lineage (how it computes) another: weights that Keras trained
+A scheme says what a weight is called: ``torchvision`` (our own names), ``timm``, ``keras``, ``tflite`` or
+``onnx``. It is one thing, a network's lineage (how it computes) another: weights that Keras trained
 may well be stored under torchvision's names.
 
 Sources: state_dict() of timm 1.0's models, variable names of keras.applications 3.15 and, as
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,7 +233,7 @@ TABLES: dict[str, dict[str, Table]] = {
         "v3": Table("expanded_conv_", "expanded_conv_{number}_", _KERAS_V3, {}, dense=()),
     },
 }
-"""Templates by scheme and family; torchvision's names are ours, tflite has none."""
+"""Templates by scheme and family; torchvision's names are ours, `BY_ORDER`'s have none."""
 
 OLD_TABLES = {"keras": {"v3": Table("expanded_conv/", "expanded_conv_{number}/", _KERAS_2_V3, {}, dense=())}}
 """Former names, read but not written."""
@@ -251,10 +251,14 @@ _KERAS_ROLES: dict[str, dict[str, tuple[str, ...]]] = {
 _KERAS_CLASSES = {"depthwise_conv2d": "depthwise_conv2d", "batch_norm": "batch_normalization"}
 """Keras's layer classes by our ops, as its files spell them; the rest are convolutions to it."""
 
-_TFLITE_KEY = re.compile(r"(\d+)/(conv2d|depthwise_conv2d|fully_connected)/(weight|bias)")
 TFLITE_FORMS = {"conv2d": "ohwi", "depthwise_conv2d": "1hwc", "fully_connected": "oi"}
 
-SCHEMES = ("torchvision", "timm", "keras", "tflite")
+BY_ORDER = {"tflite": TFLITE_FORMS, "onnx": {"conv": "oihw", "gemm": "oi"}}
+"""Schemes without names: keys are ``000/conv/weight``, by order of execution; the layout of each operator."""
+
+_ORDERED_KEY = re.compile(r"(\d+)/([a-z0-9_]+)/(weight|bias)")
+
+SCHEMES = ("torchvision", "timm", "keras", *BY_ORDER)
 """Every naming scheme."""
 
 
@@ -268,7 +272,7 @@ def rows(config: ModelConfig, scheme: str, given: Iterable[str] = ()) -> list[Ro
     scheme : str
         One of `SCHEMES`.
     given : iterable of str
-        The names at hand; only tflite needs them, since its weights are told apart by their order.
+        The names at hand; needed where weights are told apart by their order (`BY_ORDER`).
 
     Raises
     ------
@@ -280,8 +284,8 @@ def rows(config: ModelConfig, scheme: str, given: Iterable[str] = ()) -> list[Ro
     if scheme not in SCHEMES:
         raise UnknownNameError("naming scheme", scheme, SCHEMES)
     graph, places = assemble(config)
-    if scheme == "tflite":
-        return list(_by_order(graph, given))
+    if scheme in BY_ORDER:
+        return list(_by_order(graph, given, BY_ORDER[scheme]))
     if scheme == "torchvision":
         return [Row(name, name, _torch_form(shape), shape) for name, shape in graph.param_shapes().items()]
     try:
@@ -296,11 +300,13 @@ def rows(config: ModelConfig, scheme: str, given: Iterable[str] = ()) -> list[Ro
 def detect_scheme(config: ModelConfig, given: Iterable[str]) -> str:
     """The scheme that shares most names with those given; the lineage's own if none shares any."""
     given = set(given)
-    if any(map(_TFLITE_KEY.fullmatch, given)):
-        return "tflite"
+    operators = {match[2] for match in map(_ORDERED_KEY.fullmatch, given) if match}
+    for scheme, forms in BY_ORDER.items():
+        if not operators.isdisjoint(forms):
+            return scheme
     found = {config.conventions.names: 0, **dict.fromkeys(("torchvision", *TABLES), 0)}
     for scheme in found:
-        if scheme == "tflite":
+        if scheme in BY_ORDER:
             continue
         try:
             known = rows(config, scheme)
@@ -350,10 +356,12 @@ def _form(scheme: str, node: Node, shape: Shape, dense: bool) -> str:
     return "io" if dense else "hwio"
 
 
-def _by_order(graph: Graph, given: Iterable[str]) -> Iterator[Row]:
+def _by_order(graph: Graph, given: Iterable[str], forms: Mapping[str, str]) -> Iterator[Row]:
     """Pair layers with weights in order of execution: the n-th of theirs is the n-th of ours."""
-    found = (_TFLITE_KEY.fullmatch(name) for name in given)
-    ordered = sorted({(int(match[1]), match[0].rpartition("/")[0]) for match in found if match})
+    found = (_ORDERED_KEY.fullmatch(name) for name in given)
+    ordered = sorted(
+        {(int(match[1]), match[0].rpartition("/")[0]) for match in found if match and match[2] in forms}
+    )
     theirs = iter([layer for _, layer in ordered])
     for node in graph.nodes:
         shapes = node.op.param_shapes()
@@ -363,5 +371,5 @@ def _by_order(graph: Graph, given: Iterable[str]) -> Iterator[Row]:
         for role, shape in shapes.items():
             form = _torch_form(shape)
             if role == "weight" and layer:
-                form = TFLITE_FORMS[layer.partition("/")[2]]
+                form = forms[layer.partition("/")[2]]
             yield Row(f"{node.name}.{role}", f"{layer or node.name}/{role}", form, shape)
