@@ -26,7 +26,7 @@ from mininet.cli.options import (
 )
 from mininet.cli.output import Progress, bar, complain, emit, emit_json, visible
 from mininet.data import sample_images
-from mininet.errors import ImageError
+from mininet.errors import ArgumentError, ImageError
 from mininet.images import list_images
 from mininet.network import Network
 from mininet.recipe import Recipe
@@ -64,6 +64,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.threads is not None:
         set_num_threads(args.threads)
     weights = choose_weights(args, bool(args.images))
+    if args.entry is not None and args.scheduler is not None:
+        raise ArgumentError("--entry is for one machine; convert the checkpoint for a cluster's workers")
     net = make_network(args, weights)
     net.check_classifier()
     net.preset = choose_preset(net.preset, args)

@@ -17,6 +17,7 @@ from mininet.errors import ArgumentError
 from mininet.models.config import option_names
 from mininet.network import Network
 from mininet.preprocess import Preset
+from mininet.weights import read_weights
 
 
 class Parser(argparse.ArgumentParser):
@@ -150,6 +151,7 @@ def add_network_options(parser: Parser, model: bool = True, weights: bool = True
         group.add_argument("--model", metavar="NAME", help="network, for example mobilenet_v2")
     if weights:
         group.add_argument("--weights", metavar="FILE", help="weights file, or digits, or random:SEED")
+    group.add_argument("--entry", metavar="KEY", help="what to read of a .pth checkpoint, for example model")
     group.add_argument("--preprocessing", metavar="NAME", help="preset, for example torchvision-v2 or keras")
     for name, (parse, metavar, text) in _VALUES.items():
         group.add_argument(_flag(name), type=parse, metavar=metavar, default=argparse.SUPPRESS, help=text)
@@ -219,6 +221,10 @@ def plot_file(text: str) -> str:
 def make_network(args: argparse.Namespace, weights: str | os.PathLike[str] | None) -> Network:
     """Build the network that the options of `add_network_options` describe."""
     source: WeightsSource = weights
+    if args.entry is not None:
+        if weights is None:
+            raise ArgumentError("--entry needs a checkpoint to choose from")
+        source = read_weights(weights, entry=args.entry)
     return create_model(args.model, source, preprocessing=args.preprocessing, **network_options(args))
 
 

@@ -16,7 +16,7 @@ from io import BytesIO
 from typing import BinaryIO
 
 from mininet.errors import DTypeError, UnknownNameError, WeightsError
-from mininet.weights.source import Array, Contents, SourceFile
+from mininet.weights.source import Array, Contents, SourceFile, shown
 
 __all__ = ["FORMATS", "Format", "Weights", "read_weights"]
 
@@ -62,9 +62,7 @@ FORMATS: tuple[Format, ...] = (
     # No magic: protobuf's field 1, the version of the format, then one of the model's other fields.
     Format(
         "onnx",
-        lambda p: (
-            p.head[:1] == b"\x08" and b"\0" < p.head[1:2] < b"\x20" and p.head[2:3] in _ONNX_FIELDS
-        ),
+        lambda p: p.head[:1] == b"\x08" and b"\0" < p.head[1:2] < b"\x20" and p.head[2:3] in _ONNX_FIELDS,
         "onnx_file:read",
     ),
     # No magic: a little-endian 64-bit header length, whose upper bytes are 0 in any real file, then JSON.
@@ -140,7 +138,7 @@ class Weights(Mapping[str, Array]):
         return f"<Weights {self.path!r}: {self.format}, {len(self)} tensors, {count} values>"
 
 
-def read_weights(path: str | os.PathLike[str], mmap: bool = False) -> Weights:
+def read_weights(path: str | os.PathLike[str], mmap: bool = False, entry: str | None = None) -> Weights:
     """Read a weights file of any known format, recognised by its content.
 
     Formats: safetensors, NumPy ``.npz``, PyTorch ``.pth``/``.pt`` (zip and legacy; torch is not needed and no
@@ -156,6 +154,11 @@ def read_weights(path: str | os.PathLike[str], mmap: bool = False) -> Weights:
         that): its pages are loaded when looked at and shared by all processes that map it. A network
         made of these weights keeps those of float32 there. Such a file may be replaced (as `Network.save`
         does) but not rewritten in place: the arrays would change, and end the process if it shrinks.
+    entry : str, optional
+        Which of a PyTorch checkpoint's dictionaries to read, for example ``"model"``. By default averaged
+        weights (``"state_dict_ema"``, ``"model_ema"``) come before ``"state_dict"`` and ``"model"``, and
+        ``.metadata`` says under ``"wrapper"`` which it was and under ``"other_wrappers"`` which others there
+        are.
 
     Returns
     -------
@@ -166,7 +169,10 @@ def read_weights(path: str | os.PathLike[str], mmap: bool = False) -> Weights:
     Raises
     ------
     WeightsError
-        If the file is missing, empty, foreign, truncated, damaged or unsafe. The message is one line.
+        If the file is missing, empty, foreign, truncated, damaged or unsafe, or holds several sets of weights
+        of which none has a usual name. The message is one line.
+    UnknownNameError
+        If there is no such entry.
     DTypeError
         If `path` is no path.
     MissingExtraError
@@ -178,7 +184,7 @@ def read_weights(path: str | os.PathLike[str], mmap: bool = False) -> Weights:
         raise DTypeError(f"weights path: expected a str or os.PathLike, got {type(path).__name__}") from None
     try:
         with open(name, "rb", opener=_open_source) as opened:
-            file = _sized(opened, mmap)
+            file = _sized(opened, mmap, entry)
             peek = _peek(file)
             found = _sniff(peek)
             arrays, metadata = _read(found, file)
@@ -199,10 +205,10 @@ def _open_source(name: str, flags: int) -> int:
     raise WeightsError(f"expected a file, found a {'folder' if stat.S_ISDIR(mode) else 'device'}")
 
 
-def _sized(file: BinaryIO, may_map: bool) -> SourceFile:
+def _sized(file: BinaryIO, may_map: bool, entry: str | None) -> SourceFile:
     status = os.fstat(file.fileno())
     if stat.S_ISREG(status.st_mode):
-        return SourceFile(file, status.st_size, may_map)
+        return SourceFile(file, status.st_size, may_map, entry)
     whole = BytesIO()
     while chunk := file.read(1 << 20):
         whole.write(chunk)
@@ -210,7 +216,7 @@ def _sized(file: BinaryIO, may_map: bool) -> SourceFile:
             raise WeightsError(f"expected at most {MAX_PIPE_BYTES} bytes from a pipe, more came")
     size = whole.tell()
     whole.seek(0)
-    return SourceFile(whole, size)
+    return SourceFile(whole, size, entry=entry)
 
 
 def _peek(file: SourceFile) -> Peek:
@@ -237,6 +243,8 @@ def _sniff(peek: Peek) -> Format:
 
 
 def _read(found: Format, file: SourceFile) -> Contents:
+    if file.entry is not None and not found.name.startswith("torch"):
+        raise WeightsError(f"{found.name}: it has no entries to choose from, got {shown(file.entry)}")
     module, _, function = found.reader.partition(":")
     read: Callable[[SourceFile], Contents] = getattr(
         importlib.import_module(f"{__name__}.{module}"), function

@@ -14,12 +14,13 @@ from mininet.errors import DTypeError, WeightsError
 from mininet.models.config import ModelConfig
 from mininet.weights import Weights
 from mininet.weights.names import BY_ORDER, Row, Shape, detect_scheme, rows
+from mininet.weights.wrapping import COUNTER, common_prefix
 
 _SHOWN = 3
 """How many names of a kind an error message repeats."""
 
-_TRAINING_STATE = ("num_batches_tracked", "seed_generator_state")
-"""Last words of entries that only training needs: torch's batch-norm counter, Keras's dropout seed."""
+_TRAINING_STATE = ("num_batches_tracked", "seed_generator_state", COUNTER)
+"""Last words of entries that only training needs: counters of torch's, Keras's dropout seed."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class LoadReport:
         Tensors that inference has no use for.
     reshaped : tuple of str
         Those loaded whose sizes of 1 came or went: a linear layer stored as a 1x1 convolution, or reversed.
+    prefix : str
+        What stood before every name in the file, for example ``"module."``; left out of the names above.
+    wrapper, other_wrappers : str
+        The entry of a checkpoint that the tensors came from, and those that hold tensors as well.
     """
 
     model: str
@@ -62,6 +67,9 @@ class LoadReport:
     misshaped: tuple[Misshaped, ...] = ()
     ignored: tuple[str, ...] = ()
     reshaped: tuple[str, ...] = ()
+    prefix: str = ""
+    wrapper: str = ""
+    other_wrappers: str = ""
 
     @property
     def ok(self) -> bool:
@@ -73,15 +81,24 @@ class LoadReport:
         kinds = {"missing": self.missing, "unused": self.unused, "misshaped": self.misshaped}
         parts = [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names]
         found = f"{len(self.loaded)} tensors fit {self.model} (names of {self.scheme})"
-        return "; ".join([found, *parts])
+        return "; ".join([found, *self._unwrapped(), *parts])
 
     def __str__(self) -> str:
-        lines = [f"{self.model}, names of {self.scheme}: {len(self.loaded)} tensors loaded"]
+        lines = [
+            f"{self.model}, names of {self.scheme}: {len(self.loaded)} tensors loaded",
+            *self._unwrapped(),
+        ]
         for kind in ("missing", "unused", "misshaped", "reshaped", "ignored"):
             names = getattr(self, kind)
             if names:
                 lines += [f"{kind} ({len(names)}):", *(f"  {name}" for name in names)]
         return "\n".join(lines)
+
+    def _unwrapped(self) -> list[str]:
+        lines = [f"taken from the entry {self.wrapper!r}"] if self.wrapper else []
+        if self.other_wrappers:
+            lines[0] += f", not from {self.other_wrappers}"
+        return lines + ([f"without the prefix {self.prefix!r}"] if self.prefix else [])
 
 
 def match(
@@ -120,9 +137,11 @@ def match(
         If a weight is no array of floating-point numbers.
     """
     check_mapping("weights", tensors)
-    scheme = scheme or detect_scheme(config, tensors)
+    metadata = tensors.metadata if isinstance(tensors, Weights) else {}
     # Nobody else's array is a network's weight, unless it is a page of a file that nobody here can write to.
     copy = not (isinstance(tensors, Weights) and tensors.mapped)
+    tensors, prefix = _without_prefix(tensors)
+    scheme = scheme or detect_scheme(config, tensors)
     params: dict[str, NDArray[np.float32]] = {}
     loaded: list[str] = []
     reshaped: list[str] = []
@@ -142,7 +161,7 @@ def match(
         if len(row.their_shape) != len(row.shape):
             reshaped.append(name)
     rest = [name for name in tensors if name not in {*loaded, *(each.name for each in misshaped)}]
-    ignored = [name for name in rest if _is_ignored(name, scheme)]
+    ignored = [name for name in rest if _is_ignored(name, scheme, tensors[name])]
     report = LoadReport(
         config.architecture,
         scheme,
@@ -152,6 +171,8 @@ def match(
         tuple(misshaped),
         tuple(ignored),
         tuple(reshaped),
+        prefix,
+        *(metadata.get(key, "") for key in ("wrapper", "other_wrappers")),
     )
     if strict and not report.ok:
         raise WeightsError(f"weights do not fit: {report.summary()}")
@@ -209,6 +230,7 @@ def infer_config(
     scheme : str, optional
         Whose names they are, as for `match`.
     """
+    tensors, _ = _without_prefix(tensors)
     scheme = scheme or detect_scheme(config, tensors)
     folded = replace(config, batch_norm=False)
     told: dict[str, Any] = {"batch_norm": not _is_folded(folded, tensors, scheme)}
@@ -230,11 +252,18 @@ def _is_folded(folded: ModelConfig, tensors: Mapping[str, Any], scheme: str) -> 
     return _find(stem_bias, tensors) is not None and _find(stem_norm, tensors) is None
 
 
+def _without_prefix(tensors: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    prefix = common_prefix(tensors)
+    return ({name.removeprefix(prefix): tensors[name] for name in tensors} if prefix else tensors), prefix
+
+
 def _find(row: Row, tensors: Mapping[str, Any]) -> str | None:
     return next((name for name in (row.theirs, *row.aliases) if name in tensors), None)
 
 
-def _is_ignored(name: str, scheme: str) -> bool:
+def _is_ignored(name: str, scheme: str, value: Any) -> bool:
+    if scheme == "onnx" and name.endswith("/bias"):
+        return not np.any(value)  # the reader fills in the biases that exporters leave out
     if scheme == "tflite":
         return not name.endswith(("/weight", "/bias"))  # shapes of reshapes and the like
     return name.replace("/", ".").rpartition(".")[2] in _TRAINING_STATE

@@ -82,21 +82,22 @@ class _Graph:
         found: dict[str, Array] = {}
         for index, node in enumerate(layers):
             stem = f"{index:03d}/{node.op_type.lower()}"
-            for role, name, array in self.layer(node):
+            for role, name, array in self.layer(node, named):
                 found[name if named else f"{stem}/{role}"] = array
             if not named and f"{stem}/weight" in found and f"{stem}/bias" not in found:
-                found[f"{stem}/bias"] = np.zeros(found[f"{stem}/weight"].shape[0], np.float32)
+                found[f"{stem}/bias"] = np.zeros(found[f"{stem}/weight"].shape[:1], np.float32)
+                found[f"{stem}/bias"].flags.writeable = False
         rest = {name: self.array(name) for name in self.tensors if self.left_over(name)}
         return {**{name: array for name, array in rest.items() if name not in found}, **found}
 
-    def layer(self, node: Any) -> Iterator[tuple[str, str, Array]]:
-        """Role, name and values of each constant that a layer takes."""
+    def layer(self, node: Any, named: bool) -> Iterator[tuple[str, str, Array]]:
+        """Role, name and values of each constant that a layer takes; loading names those that are missing."""
         names = dict(enumerate(node.input))
         for place, role in _ROLES[node.op_type].items():
             name = names.get(place, "")
             source = self.source(name)
             if source not in self.tensors:
-                if name:
+                if name and not named:
                     raise WeightsError(
                         f"{node.op_type} {shown(node.name)}: its {role} is computed, not stored"
                     )
@@ -130,8 +131,10 @@ class _Graph:
 
 def _oriented(node: Any, array: Array) -> Array:
     """A Gemm's matrix as torch stores it: (out, in)."""
-    transposed = any(each.name == "transB" and each.i for each in node.attribute)
-    return array if transposed else array.T
+    given = {each.name: each for each in node.attribute}
+    if any(name in given and given[name].f != 1.0 for name in ("alpha", "beta")):
+        raise WeightsError(f"Gemm {shown(node.name)}: expected alpha and beta of 1")
+    return array if "transB" in given and given["transB"].i else array.T
 
 
 def _values(tensor: Any, name: str) -> Array:

@@ -3,7 +3,7 @@
 A pickle is a program for a stack machine, and Python's own machine calls what the program tells it to. This
 one knows a written list of opcodes and a written list of globals, and each global stands for a builder of
 ours that makes plain data; there is no opcode left that imports, calls or mutates anything else. INST, OBJ,
-NEWOBJ, NEWOBJ_EX, EXT1/2/4 and out-of-band buffers are refused. State for BUILD is dropped: the only thing it
+NEWOBJ_EX, EXT1/2/4 and out-of-band buffers are refused. State for BUILD is dropped: the only thing it
 carries in a state_dict is a version table.
 
 ``pickletools.genops`` splits the stream into opcodes and arguments; it executes nothing.
@@ -222,7 +222,7 @@ _OPERATIONS: dict[str, Operation] = {
     "GLOBAL": _named_global,
     "STACK_GLOBAL": _stack_global,
     "BINPERSID": _persistent,
-    "REDUCE": lambda machine, _: machine.reduce(),
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda machine, _: machine.reduce()),  # both call a builder
     "BUILD": lambda machine, _: machine.build(),
 }
 

@@ -41,6 +41,8 @@ class SourceFile:
         Its size in bytes.
     may_map : bool
         Whether `view_exact` may map the file instead of reading it; it must then be one with a descriptor.
+    entry : str, optional
+        Which of several sets of weights the user wants, where a format can hold several.
 
     Attributes
     ----------
@@ -48,10 +50,11 @@ class SourceFile:
         Whether it has done so.
     """
 
-    def __init__(self, file: BinaryIO, size: int, may_map: bool = False) -> None:
+    def __init__(self, file: BinaryIO, size: int, may_map: bool = False, entry: str | None = None) -> None:
         self._file = file
         self.size = size
         self._may_map = may_map
+        self.entry = entry
         self.mapped = False
 
     def left(self) -> int:

@@ -27,6 +27,7 @@ from mininet.weights.source import (
     shown,
     widen_bfloat16,
 )
+from mininet.weights.wrapping import ENTRIES, MAX_NESTING, choose_entry
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -35,13 +36,6 @@ LEGACY_PROTOCOL = 1001
 # file's size it is an attack on whoever copies them.
 MAX_SHARING = 16
 MAX_SMALL_BYTES = 64 << 20
-
-# What wraps a state_dict in a training checkpoint, best first: averaged weights are the ones that were
-# evaluated.
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
-MAX_WRAPPING = 4
-PARALLEL_PREFIX = "module."  # DataParallel and AveragedModel put it before every name.
-AVERAGED_COUNTER = "n_averaged"  # AveragedModel's own counter, no weight.
 
 _BFLOAT16 = "bfloat16"
 STORAGES: dict[str, str] = {
@@ -106,9 +100,15 @@ def _counter(counts: Any = None) -> dict[Any, Any]:
     return pairs_to_dict(counts.items()) if type(counts) is dict else {}
 
 
+def _options() -> dict[Any, Any]:
+    """The options of a training script, which the pickle would set one by one: none is kept."""
+    return {}
+
+
 ADMITTED: Globals = {
     "collections.OrderedDict": pairs_to_dict,
     "collections.Counter": _counter,
+    "argparse.Namespace": _options,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
@@ -142,7 +142,7 @@ def read_zip(file: SourceFile) -> Contents:
     big_endian = _byte_order(archive, f"{folder}byteorder")
     pickle = archive.read(pickles[0])
     root = load(SourceFile(BytesIO(pickle), len(pickle)), ADMITTED, _storage)
-    return _contents(root, lambda storage: archive.read(f"{folder}data/{storage.key}"), big_endian, file.size)
+    return _contents(root, lambda storage: archive.read(f"{folder}data/{storage.key}"), big_endian, file)
 
 
 def read_legacy(file: SourceFile) -> Contents:
@@ -179,7 +179,7 @@ def read_legacy(file: SourceFile) -> Contents:
         file.seek(places[storage.key])
         return file.read_exact(storage.whole * storage.dtype.itemsize, f"storage {shown(storage.key)}")
 
-    return _contents(root, fetch, order == "big", file.size)
+    return _contents(root, fetch, order == "big", file)
 
 
 def _legacy_places(file: SourceFile, keys: Any, declared: dict[str, _Storage], order: Any) -> dict[str, int]:
@@ -234,8 +234,8 @@ def _storage(identifier: Any) -> _Storage:
     return _Storage(key, STORAGES[name], start, count, whole)
 
 
-def _contents(root: Any, fetch: Fetch, big_endian: bool, file_size: int) -> Contents:
-    tensors, metadata = _state_dict(root)
+def _contents(root: Any, fetch: Fetch, big_endian: bool, file: SourceFile) -> Contents:
+    tensors, metadata = _state_dict(root, file.entry)
     storages: dict[tuple[str, str], Array] = {}
     arrays: dict[str, Array] = {}
     total = 0
@@ -251,40 +251,48 @@ def _contents(root: Any, fetch: Fetch, big_endian: bool, file_size: int) -> Cont
             )
         arrays[name] = _view(storages[slot], storage.start + tensor.offset, shape, strides)
         total += arrays[name].nbytes
-    if total > max(MAX_SMALL_BYTES, MAX_SHARING * file_size):
-        raise WeightsError(f"its tensors expand to {total} bytes, the file has {file_size}")
+    if total > max(MAX_SMALL_BYTES, MAX_SHARING * file.size):
+        raise WeightsError(f"its tensors expand to {total} bytes, the file has {file.size}")
     return arrays, metadata
 
 
-def _state_dict(root: Any) -> tuple[dict[str, _Tensor], dict[str, str]]:
-    """Find the named tensors, inside the wrappers of checkpoints and without the prefix of DataParallel."""
+def _state_dict(root: Any, wanted: str | None) -> tuple[dict[str, _Tensor], dict[str, str]]:
+    """Find the named tensors, inside the dictionaries that checkpoints put around them."""
     path: list[str] = []
-    for _ in range(MAX_WRAPPING):
-        tensors = _named_tensors(root)
-        if tensors:
-            return _strip_prefix(tensors), ({"wrapper": ".".join(path)} if path else {})
-        inner = next((key for key in WRAPPERS if type(root) is dict and type(root.get(key)) is dict), None)
-        if inner is None:
+    others: list[str] = []
+    for _ in range(MAX_NESTING):
+        tensors, holders = _named_tensors(root), _holders(root)
+        if tensors and wanted is None and holders.keys().isdisjoint(ENTRIES):
+            note = {"wrapper": ".".join(path), "other_wrappers": ", ".join(others)}
+            return tensors, {key: text for key, text in note.items() if text}
+        if not holders:
             break
-        path.append(inner)
-        root = root[inner]
-    wrappers = ", ".join(WRAPPERS)
+        entry = choose_entry(holders, wanted)
+        others += [".".join([*path, each]) for each in holders if each != entry]
+        path.append(entry)
+        root, wanted = holders[entry], None
     raise WeightsError(
-        f"expected a dictionary of tensors, plain or under one of {wrappers}; found {shown(root)}"
+        f"expected a dictionary of tensors, plain or under one of {', '.join(ENTRIES)}; found {shown(root)}"
     )
+
+
+def _holders(root: Any) -> dict[str, Any]:
+    """The dictionaries in one that have tensors, or a well-known entry, directly in them."""
+    if type(root) is not dict:
+        return {}
+    return {
+        key: value
+        for key, value in root.items()
+        if type(key) is str
+        and type(value) is dict
+        and (_named_tensors(value) or any(type(value.get(entry)) is dict for entry in ENTRIES))
+    }
 
 
 def _named_tensors(root: Any) -> dict[str, _Tensor]:
     if type(root) is not dict:
         return {}
     return {key: value for key, value in root.items() if type(key) is str and type(value) is _Tensor}
-
-
-def _strip_prefix(tensors: dict[str, _Tensor]) -> dict[str, _Tensor]:
-    named = {name: tensor for name, tensor in tensors.items() if name != AVERAGED_COUNTER}
-    if not named or not all(name.startswith(PARALLEL_PREFIX) for name in named):
-        return tensors
-    return {name.removeprefix(PARALLEL_PREFIX): tensor for name, tensor in named.items()}
 
 
 def _checked_storage(name: str, tensor: _Tensor) -> _Storage:

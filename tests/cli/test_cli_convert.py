@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 from cli_harness import Runner, assert_refused
 
 import mininet
@@ -74,3 +75,39 @@ def test_convert_refuses_what_does_not_fit(cli: Runner, tmp_path: Path) -> None:
 def test_convert_wants_to_know_the_network(cli: Runner, tmp_path: Path) -> None:
     np.savez(tmp_path / "in.npz", a=np.zeros(3, np.float32))
     assert_refused(cli("convert", tmp_path / "in.npz", tmp_path / "out.safetensors"), "name")
+
+
+ENTRIES = (("state_dict", 1), ("state_dict_ema", 2))
+
+
+def test_an_entry_of_a_checkpoint(cli: Runner, tmp_path: Path) -> None:
+    """Averaged weights unless told otherwise; the report names the one taken and the one left."""
+    network = ("--model", "mobilenet_v2", "--width", "0.1")
+    torch = pytest.importorskip("torch", reason="torch writes the checkpoint")
+    nets = {name: mininet.create_model("mobilenet_v2", f"random:{seed}", width=0.1) for name, seed in ENTRIES}
+    state = {
+        name: {f"module.{key}": torch.from_numpy(value.copy()) for key, value in net.state_dict().items()}
+        for name, net in nets.items()
+    }
+    torch.save(state, tmp_path / "a.pth")
+    for options, taken, left in (
+        ((), "state_dict_ema", "state_dict"),
+        (("--entry", "state_dict"), "state_dict", "state_dict_ema"),
+    ):
+        target = tmp_path / f"{taken}.safetensors"
+        ran = cli("convert", tmp_path / "a.pth", target, *network, *options)
+        assert f"taken from the entry '{taken}', not from {left}; without the prefix 'module.'" in ran.out
+        expected, got = nets[taken].state_dict(), mininet.create_model(weights=target).state_dict()
+        assert all(np.array_equal(got[name], value) for name, value in expected.items())
+    assert_refused(
+        cli(
+            "convert",
+            tmp_path / "a.pth",
+            tmp_path / "b.safetensors",
+            "--model",
+            "mobilenet_v2",
+            "--entry",
+            "x",
+        ),
+        "unknown entry of the checkpoint 'x'",
+    )

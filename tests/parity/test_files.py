@@ -14,10 +14,12 @@ import seeded
 import test_keras
 import test_timm
 import test_torchvision
+import twins
 from parity_driver import Case, needs, runs
 from tolerances import assert_parity
 
 import mininet
+from mininet.cli import main
 from mininet.weights import read_weights
 
 pytestmark = needs("torch", "torchvision", "timm", "keras", "h5py", "onnx", "onnxscript", "safetensors")
@@ -141,6 +143,22 @@ def test_written_by_the_framework(case: Case, file: str, tmp_path: Path) -> None
         off = [name for name in expected if got[name].tobytes() != expected[name].tobytes()]
         assert not off, f"{what}: the bits of {off} differ"
     assert_parity(net(x), y32, y64, f"{what} logits")
+    _check_conversion(twin, path, net, what)
+
+
+def _check_conversion(twin: twins.Twin, path: Path, net: Any, what: str) -> None:
+    """``mininet convert`` loses no bit, and its file says what it is."""
+    target = path.with_name("converted.safetensors")
+    arguments = []
+    for option, value in twin.create_kwargs.items():
+        arguments += [f"--{option.replace('_', '-')}", *([] if value is True else [str(value)])]
+    assert main(["convert", str(path), str(target), "--model", twin.name, *arguments]) == 0, what
+    again = mininet.create_model(weights=target)
+    assert (again.config, again.preset) == (net.config, net.preset), what
+    expected, got = net.state_dict(), again.state_dict()
+    assert expected.keys() == got.keys(), what
+    off = [name for name in expected if got[name].tobytes() != expected[name].tobytes()]
+    assert not off, f"{what}, converted: the bits of {off} differ"
 
 
 @pytest.mark.parametrize("file", ["folded.onnx", "named.onnx"])

@@ -7,7 +7,7 @@ import pytest
 
 from mininet.errors import DTypeError, WeightsError
 from mininet.models.registry import build_graph, config_for, list_models
-from mininet.weights import read_weights
+from mininet.weights import Weights, read_weights
 from mininet.weights.load import LoadReport, export, infer_config, match
 from mininet.weights.names import rows
 
@@ -216,3 +216,30 @@ def test_an_empty_report_reads_well():
     report = LoadReport("mobilenet_v2", "torchvision")
     assert report.ok
     assert str(report) == "mobilenet_v2, names of torchvision: 0 tensors loaded"
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "model.module."])
+@pytest.mark.parametrize("scheme", ["torchvision", "timm"])
+def test_a_prefix_of_all_names_is_left_out_and_reported(prefix, scheme):
+    tensors = {f"{prefix}{name}": value for name, value in filled(SMALL, scheme).items()}
+    tensors["n_averaged"] = np.array(7)
+    assert infer_config(config_for("mobilenet_v2", width=0.1), tensors) == SMALL
+    params, report = match(SMALL, tensors)
+    assert report.ok and report.ignored == ("n_averaged",)
+    assert report.prefix == prefix and f"without the prefix {prefix!r}" in str(report)
+    for row in rows(SMALL, scheme):
+        np.testing.assert_array_equal(params[row.ours], row.to_ours(tensors[prefix + row.theirs]))
+
+
+def test_a_prefix_of_some_names_is_a_name():
+    tensors = {("module." if at % 2 else "") + name: v for at, (name, v) in enumerate(filled(SMALL).items())}
+    _, report = match(SMALL, tensors, strict=False)
+    assert report.prefix == "" and len(report.missing) == len(report.unused) == len(tensors) // 2
+
+
+def test_report_says_which_entry_it_was():
+    metadata = {"wrapper": "model_ema", "other_wrappers": "model"}
+    weights = Weights(filled(SMALL), metadata, "torch-zip", "a.pth")
+    _, report = match(SMALL, weights)
+    for text in (report.summary(), str(report)):
+        assert "taken from the entry 'model_ema', not from model" in text

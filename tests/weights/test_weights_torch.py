@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mininet.errors import WeightsError
+from mininet.errors import UnknownNameError, WeightsError
 from mininet.weights import read_weights
 
 torch = pytest.importorskip("torch", reason="torch writes the files that these tests read")
@@ -72,40 +73,75 @@ def test_module_state_dict_and_parameters(legacy: bool, tmp_path: Path) -> None:
     _assert_same(read_weights(_saved(tmp_path / "b", parameters, legacy)), parameters)
 
 
-@pytest.mark.parametrize(
-    "wrapper", ["state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema"]
-)
-@pytest.mark.parametrize("legacy", LEGACY)
-def test_wrappers_and_prefix(legacy: bool, wrapper: str, tmp_path: Path) -> None:
-    module = torch.nn.Linear(3, 2)
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+def _checkpoint(module: Any, **entries: Any) -> dict[str, Any]:
+    """What training scripts save beside the weights, timm's and torchvision's among them."""
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
     module(torch.zeros(1, 3)).sum().backward()
     optimizer.step()
-    checkpoint = {
+    return {
         "epoch": 3,
         "arch": "mobilenet_v2",
         "best": 0.71,
-        "args": {"lr": [0.1, None], "shape": torch.Size([1, 3]), "device": torch.device("cpu")},
+        "version": 2,
+        "args": argparse.Namespace(lr=[0.1, None], shape=torch.Size([1, 3]), device=torch.device("cpu")),
         "dtype": torch.float32,
         "optimizer": optimizer.state_dict(),
-        "scheduler": torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 2]).state_dict(),
-        wrapper: {f"module.{name}": tensor for name, tensor in module.state_dict().items()},
+        "amp_scaler": {"scale": 65536.0, "growth_factor": 2.0},
+        "lr_scheduler": torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 2]).state_dict(),
+        **entries,
     }
+
+
+@pytest.mark.parametrize(
+    "wrapper", ["state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema", "weights"]
+)
+@pytest.mark.parametrize("legacy", LEGACY)
+def test_wrappers(legacy: bool, wrapper: str, tmp_path: Path) -> None:
+    module = torch.nn.Linear(3, 2)
+    checkpoint = _checkpoint(module, **{wrapper: module.state_dict()})
     weights = read_weights(_saved(tmp_path / "a", checkpoint, legacy))
     _assert_same(weights, dict(module.state_dict()))
     assert weights.metadata == {"wrapper": wrapper}
 
 
-def test_averaged_weights_come_first_and_their_counter_is_dropped(tmp_path: Path) -> None:
+def test_averaged_weights_come_first_and_the_others_can_be_chosen(tmp_path: Path) -> None:
     module = torch.nn.Linear(3, 2)
     averaged = torch.optim.swa_utils.AveragedModel(torch.nn.Linear(3, 2))
-    checkpoint = {"model": module.state_dict(), "model_ema": averaged.state_dict()}
-    weights = read_weights(_saved(tmp_path / "a", checkpoint, False))
-    _assert_same(weights, dict(averaged.module.state_dict()))
+    checkpoint = _checkpoint(module, model=module.state_dict(), model_ema=averaged.state_dict())
+    path = _saved(tmp_path / "a", checkpoint, False)
+    weights = read_weights(path)
+    _assert_same(weights, dict(averaged.state_dict()))
+    assert weights.metadata == {"wrapper": "model_ema", "other_wrappers": "model"}
+    weights = read_weights(path, entry="model")
+    _assert_same(weights, dict(module.state_dict()))
+    assert weights.metadata == {"wrapper": "model", "other_wrappers": "model_ema"}
+    with pytest.raises(UnknownNameError, match=r"unknown entry of the checkpoint 'ema'.*model_ema"):
+        read_weights(path, entry="ema")
 
 
-def test_prefix_stays_if_not_common_and_other_leaves_are_left_out(tmp_path: Path) -> None:
-    tensors = {"module.a": torch.ones(2), "b": torch.ones(3)}
+def test_several_entries_of_unknown_names_are_not_guessed_at(tmp_path: Path) -> None:
+    module = torch.nn.Linear(3, 2)
+    checkpoint = _checkpoint(module, teacher=module.state_dict(), student=module.state_dict())
+    path = _saved(tmp_path / "a", checkpoint, False)
+    with pytest.raises(WeightsError, match="found 'teacher', 'student': choose an entry"):
+        read_weights(path)
+    _assert_same(read_weights(path, entry="student"), dict(module.state_dict()))
+
+
+def test_loose_tensors_beside_an_entry(tmp_path: Path) -> None:
+    module = torch.nn.Linear(3, 2)
+    path = _saved(tmp_path / "a", {"best": torch.tensor(0.7), "model": module.state_dict()}, False)
+    _assert_same(read_weights(path), dict(module.state_dict()))
+
+
+def test_other_formats_have_no_entries(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros(3))
+    with pytest.raises(WeightsError, match="npz: it has no entries to choose from, got 'model'"):
+        read_weights(tmp_path / "a.npz", entry="model")
+
+
+def test_names_stay_as_they_are_and_other_leaves_are_left_out(tmp_path: Path) -> None:
+    tensors = {"module.a": torch.ones(2), "module.b": torch.ones(3)}
     mixed: dict[Any, Any] = {**tensors, "epoch": 3, 7: torch.ones(1), "nested": {"x": torch.ones(1)}}
     _assert_same(read_weights(_saved(tmp_path / "a", mixed, False)), tensors)
 
