@@ -7,6 +7,7 @@ counts on, and raises with what was expected and what came.
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Collection, Iterable, Mapping
 from math import inf
 from numbers import Real
@@ -23,6 +24,14 @@ def check_name(what: str, value: object) -> str:
     if not isinstance(value, str):
         raise DTypeError(f"{what}: expected a string, got {brief(value)}")
     return value
+
+
+def check_path(what: str, value: object) -> str:
+    """A path as a string, or DTypeError."""
+    try:
+        return os.fsdecode(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise DTypeError(f"{what}: expected a str or os.PathLike, got {brief(value)}") from None
 
 
 def check_names(what: str, value: str | Iterable[str]) -> list[str]:

@@ -13,8 +13,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mininet.arguments import check_name, check_number, check_path
 from mininet.data import FOLDER
-from mininet.download import TIMEOUT, Report, download
+from mininet.download import MOST_TIMEOUT, TIMEOUT, Report, download
 from mininet.errors import UnknownNameError
 
 CHECKPOINTS = "checkpoints.csv"
@@ -85,7 +86,7 @@ def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     The folder given, or that of the variable ``MININET_CACHE``, or ``mininet`` in the user's cache: in
     ``XDG_CACHE_HOME``, by default ``~/.cache``.
     """
-    given = folder or os.environ.get(CACHE_VARIABLE)
+    given = os.environ.get(CACHE_VARIABLE) if folder is None else check_path("folder", folder)
     if given:
         return Path(given)
     home = os.environ.get("XDG_CACHE_HOME", "")
@@ -126,10 +127,13 @@ def fetch(
     ------
     UnknownNameError
         If there is no such checkpoint.
+    DTypeError, ArgumentError
+        If an argument is nothing of the kind.
     DownloadError
         If it is not in the cache and cannot be fetched, for want of a network, say.
     """
-    checkpoint = find_checkpoint(name)
+    timeout = min(check_number("timeout", timeout, least=0), MOST_TIMEOUT)
+    checkpoint = find_checkpoint(check_name("name", name))
     path = cache_folder(folder) / checkpoint.file
     download(checkpoint.url, path, checkpoint.sha256, timeout, report)
     return path

@@ -12,6 +12,7 @@ from mininet.errors import DownloadError
 from mininet.weights.atomic import sync_folder
 
 TIMEOUT = 30.0
+MOST_TIMEOUT = 86400.0  # a day: sockets know no infinity
 """Seconds that a server may leave a connection or a read without an answer."""
 
 MOST_BYTES = 1 << 30

@@ -224,6 +224,9 @@ SUBJECTS: dict[str, Subject] = {
         for name, takes in FEATURES.items()
     },
     "MobileNetFeatures image_shape": Subject(lambda v: in_features(image_shape=v).fit(X.reshape(2, -1))),
+    "fetch name": Subject(mininet.fetch),
+    "fetch folder": Subject(lambda v: mininet.fetch("mobilenet_v2", v)),
+    "fetch timeout": Subject(lambda v: mininet.fetch("mobilenet_v2", timeout=v)),
     "read_weights": Subject(mininet.read_weights),
     "list_models": Subject(mininet.list_models, ("text", "empty text", "text with a zero", "lone surrogate")),
     "set_num_threads": Subject(mininet.set_num_threads, ("3")),
@@ -260,6 +263,7 @@ MADE_BY_OTHERS = {"Network", "Weights"}
 @pytest.fixture(autouse=True)
 def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)  # one of the values is the name of a file to write
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody answers: nothing is fetched
     before = mininet.get_num_threads()
     yield
     mininet.set_num_threads(before)
