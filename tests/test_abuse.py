@@ -299,6 +299,12 @@ def test_every_public_function_is_a_subject() -> None:
     assert not absent, f"nobody abuses {sorted(absent)}"
 
 
+def test_the_documentation_counts_them_right() -> None:
+    page = Path(__file__).resolve().parents[1] / "docs" / "pages" / "reliability.md"
+    figure = f"{len(SUBJECTS)} arguments of all public functions, {len(VALUES)} values each"
+    assert figure in page.read_text(encoding="utf-8"), f"reliability.md should say: {figure}"
+
+
 MISSPELT: dict[str, tuple[Callable[[], object], str]] = {
     "model": (lambda: mininet.create_model("mobilenetv2"), "mobilenet_v2"),
     "lineage": (lambda: mininet.create_model("mobilenet_v2", lineage="torchvison"), "torchvision"),
