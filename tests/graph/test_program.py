@@ -259,7 +259,7 @@ def test_a_batch_whose_product_overflows_is_refused() -> None:
             program.run([x], [x.copy()], batch)
 
 
-@pytest.mark.parametrize("sizes", [(2**20, 2**21), (2**31, 2**31), (2**32, 2**32), (2**62, 4), (2**64, 1)])
+@pytest.mark.parametrize("sizes", [(2**20, 2**21), (2**31, 2**31), (2**32, 2**32), (2**62, 4)])
 def test_a_plan_for_a_picture_that_nobody_has_is_refused(sizes: tuple[int, int]) -> None:
     net = mininet.create_model("mobilenet_v3_small", width=0.35, weights="random:0")
     for shape in ((1, 3, *sizes), (1, 3, *sizes[::-1])):
