@@ -17,7 +17,7 @@
 
 #define MN_BLOCK 16                         /* channels in a block: 64 bytes, a cache line */
 #define MN_MAX_INPUTS 2
-#define MN_MAX_CONSTANTS 4
+#define MN_MAX_CONSTANTS 3
 #define MN_MAX_EXTERNALS 8
 
 typedef enum {
@@ -28,7 +28,7 @@ typedef enum {
 typedef enum {
     MN_CONV2D, MN_DEPTHWISE, MN_POINTWISE, MN_POINTWISE_HALF, MN_EXPAND_DEPTHWISE,
     MN_CONV_DEPTHWISE, MN_BATCH_NORM, MN_ACTIVATION, MN_CLIP, MN_SOFTMAX, MN_ADD,
-    MN_MULTIPLY, MN_GLOBAL_AVG_POOL, MN_GLOBAL_MAX_POOL, MN_AVG_POOL, MN_SQUEEZE_EXCITE,
+    MN_MULTIPLY, MN_GLOBAL_AVG_POOL, MN_GLOBAL_MAX_POOL, MN_AVG_POOL,
     MN_TO_BLOCKED, MN_TO_PLANAR,
     MN_KERNEL_COUNT
 } mn_kernel_id;
@@ -51,13 +51,14 @@ typedef struct {
 /* One kernel call. Filled and validated in Python once; kernels trust it. */
 typedef struct mn_step {
     mn_kernel_id kernel;
-    mn_activation activation, gate;
+    mn_activation activation;
     ptrdiff_t inputs;                       /* how many operands it reads */
     mn_extent in[MN_MAX_INPUTS], out;
     ptrdiff_t kh, kw, sh, sw, dh, dw;       /* window, stride, dilation */
     ptrdiff_t pt, pl;                       /* zeros above and to the left; those below and to the */
                                             /* right follow from the output's size */
-    ptrdiff_t groups, hidden;
+    ptrdiff_t groups;
+    ptrdiff_t means;                        /* whether the mean of each channel is to follow the output in memory */
     struct mn_step *first;                  /* of two fused convolutions: the first, as a step of its own; */
                                             /* in[0] is then its result, and x[0] its input */
     const float *constant[MN_MAX_CONSTANTS];

@@ -84,7 +84,7 @@ static ptrdiff_t whole_blocks(ptrdiff_t channels) { return (channels + MN_BLOCK 
 ptrdiff_t mn_constant_floats(const mn_step *s, int i)
 {
     const ptrdiff_t width = mn_isa_choice()->width, in = s->in[0].c, out = whole_blocks(s->out.c);
-    const ptrdiff_t window = s->kh * s->kw, hidden = whole_blocks(s->hidden);
+    const ptrdiff_t window = s->kh * s->kw;
     const ptrdiff_t per_group = s->out.c / s->groups, panels = (per_group + width - 1) / width * width * s->groups;
     switch (s->kernel) {
     case MN_CONV2D: return i == 0 ? panels * window * (in / s->groups) : i == 1 ? panels : 0;
@@ -95,7 +95,6 @@ ptrdiff_t mn_constant_floats(const mn_step *s, int i)
     case MN_POINTWISE_HALF: return i == 0 ? out * in : i == 1 ? out : 0;
     case MN_CLIP: return i == 0 ? 2 : 0;
     case MN_BATCH_NORM: return i < 3 ? out : 0;
-    case MN_SQUEEZE_EXCITE: return i == 0 ? hidden * in : i == 1 ? hidden : i == 2 ? out * s->hidden : i == 3 ? out : 0;
     default: return 0;
     }
 }

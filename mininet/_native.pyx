@@ -33,13 +33,13 @@ cdef extern from "mininet.h" nogil:
 
     ctypedef struct mn_step:
         mn_kernel_id kernel
-        mn_activation activation, gate
+        mn_activation activation
         ptrdiff_t inputs
         mn_extent in_ "in"[2]
         mn_extent out
-        ptrdiff_t kh, kw, sh, sw, dh, dw, pt, pl, groups, hidden
+        ptrdiff_t kh, kw, sh, sw, dh, dw, pt, pl, groups, means
         mn_step *first
-        const float *constant[4]
+        const float *constant[3]
         mn_operand x[2]
         mn_operand y
         ptrdiff_t tasks
@@ -198,13 +198,12 @@ cdef class Program:
         cdef Py_ssize_t i
         s.kernel = _kernel_ids[step.kernel]
         s.activation = _activation_ids[step.activation]
-        s.gate = _activation_ids[step.gate]
         s.kh, s.kw = step.window
         s.sh, s.sw = step.stride
         s.dh, s.dw = step.dilation
         s.pt, s.pl = step.padding[0], step.padding[2]
         s.groups = step.groups
-        s.hidden = step.hidden
+        s.means = step.means
         if not 1 <= len(step.inputs) <= MN_MAX_INPUTS or len(step.constants) > MN_MAX_CONSTANTS:
             raise MininetError(f"step {step.kernel}: {len(step.inputs)} inputs, {len(step.constants)} constants")
         s.inputs = len(step.inputs)
@@ -336,14 +335,14 @@ cdef int _place(mn_step *s, step, sources, target, list spaces) except -1:
         raise MininetError(f"step {step.kernel}: expected {reader.inputs} inputs, got {len(sources)}")
     for i, operand in enumerate(sources):
         s.x[i].space, s.x[i].offset = _inside(reader.in_[i], operand, spaces, step.kernel)
-    s.y.space, s.y.offset = _inside(s.out, target, spaces, step.kernel)
+    s.y.space, s.y.offset = _inside(s.out, target, spaces, step.kernel, _padded(s.out.c) if s.means else 0)
     return 0
 
 
-cdef _inside(mn_extent e, operand, list sizes, kernel):
-    """Check that an operand lies inside its space."""
+cdef _inside(mn_extent e, operand, list sizes, kernel, Py_ssize_t behind=0):
+    """Check that an operand, and so many floats behind it, lie inside its space."""
     space, offset = operand
-    size = e.h * e.w * (e.c if e.lanes == 1 else _padded(e.c))
+    size = e.h * e.w * (e.c if e.lanes == 1 else _padded(e.c)) + behind
     if not (0 <= space < len(sizes) and 0 <= offset and offset + size <= sizes[space]):
         raise MininetError(f"step {kernel}: {size} floats at {operand} lie outside of {sizes}")
     return operand

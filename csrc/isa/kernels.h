@@ -23,13 +23,12 @@ extern const mn_isa MN_HALF;
 #include "../kernels/batch_norm.c"
 #include "../kernels/tile.c"
 #include "../kernels/pointwise.c"
+#include "../kernels/pool.c"
 #include "../kernels/window.c"
 #include "../kernels/depthwise.c"
 #include "../kernels/conv2d.c"
 #include "../kernels/fused_depthwise.c"
-#include "../kernels/pool.c"
 #include "../kernels/softmax.c"
-#include "../kernels/squeeze_excite.c"
 #include "../kernels/layout.c"
 #include "../kernels/peak.c"
 
@@ -57,7 +56,6 @@ static ptrdiff_t mn_pointwise_half_tasks(const mn_step *s) { return MN_HALF.spli
     ENTRY(MN_GLOBAL_AVG_POOL, mn_global_avg_pool_f32, mn_block_tasks)   \
     ENTRY(MN_GLOBAL_MAX_POOL, mn_global_max_pool_f32, mn_block_tasks)   \
     ENTRY(MN_AVG_POOL, mn_avg_pool_f32, mn_block_tasks)                 \
-    ENTRY(MN_SQUEEZE_EXCITE, mn_squeeze_excite_f32, mn_one_task)        \
     ENTRY(MN_TO_BLOCKED, mn_to_blocked_f32, mn_in_block_tasks)          \
     ENTRY(MN_TO_PLANAR, mn_to_planar_f32, mn_in_block_tasks)
 

@@ -5,15 +5,16 @@
  * constant: 0 weights in panels [n / WIDTH][k][WIDTH], zero filled; 1 bias, filled likewise.
  * The second input, if there is one, is the residual; then there is no activation.
  *
- * Tasks are runs of pixels x runs of whole blocks of output channels: enough pixels to use a panel
- * well, and where there are few pixels, as many blocks as make some 2^18 multiply-adds.
+ * Tasks are runs of pixels x runs of whole blocks of output channels: enough pixels to use a panel well, and where
+ * there are few pixels, as many blocks as make some 2^18 multiply-adds; a linear layer, which waits for its weights,
+ * has smaller ones.
  */
 #define MN_TASK_ROWS (16 * MN_ROWS)
 
 MN_INLINE ptrdiff_t mn_blocks_per_task(const mn_step *s)
 {
     const ptrdiff_t rows = mn_least(s->out.h * s->out.w, MN_TASK_ROWS);
-    return mn_ceil_div(1 << 18, rows * s->in[0].c * MN_BLOCK);
+    return mn_ceil_div(rows == 1 ? 1 << 16 : 1 << 18, rows * s->in[0].c * MN_BLOCK);
 }
 
 static ptrdiff_t mn_pointwise_tasks(const mn_step *s)

@@ -110,7 +110,8 @@ static void mn_window_row(const mn_step *s, const mn_ring *ring, ptrdiff_t panel
 /* Fills one slot, margins included, with input row iy of block b. */
 typedef void (*mn_fill)(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t iy, float *slot);
 
-/* All output rows of block b. constant: 0 weights [block][kh kw][BLOCK], 1 bias. */
+/* All output rows of block b, and their mean while they are in the cache, if a squeeze-and-excite block wants it.
+ * constant: 0 weights [block][kh kw][BLOCK], 1 bias. */
 MN_INLINE void mn_window_block(const mn_step *s, const mn_views *v, ptrdiff_t b, mn_fill fill)
 {
     const float *w = s->constant[0] + b * s->kh * s->kw * MN_BLOCK, *bias = s->constant[1] + b * MN_BLOCK;
@@ -132,4 +133,5 @@ MN_INLINE void mn_window_block(const mn_step *s, const mn_views *v, ptrdiff_t b,
         ring.oldest += s->sh;
         if (ring.oldest >= ring.rows) ring.oldest -= ring.rows;
     }
+    if (s->means) mn_mean_block(y, &s->out, v->y + mn_floats(&s->out) + b * MN_BLOCK);
 }

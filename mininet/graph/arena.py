@@ -9,6 +9,10 @@ ALIGN = 16
 """Floats to which sizes are rounded up: one cache line of 64 bytes."""
 
 
+LITTLE = 64
+"""The vectors of a squeeze-and-excite block take less than such a part of the arena."""
+
+
 @dataclass(frozen=True)
 class Lifetime:
     """A tensor of ``size`` floats, written by step ``first`` and read for the last time by ``last``."""
@@ -54,9 +58,13 @@ def lower_bound(lifetimes: Mapping[str, Lifetime]) -> int:
 
 
 def _pack(lifetimes: Mapping[str, Lifetime], order: Iterable[str], room: int) -> tuple[dict[str, int], int]:
-    """Place tensors one by one: every second one as high as ``room`` allows, all others as low as can be."""
+    """Place tensors one by one: every second one as high as ``room`` allows, all others as low as can be.
+
+    A tensor of less than ``1 / LITTLE`` of the room has the turn of the one that follows.
+    """
     offsets: dict[str, int] = {}
-    for turn, key in enumerate(order):
+    turn = 0
+    for key in order:
         life, size = lifetimes[key], padded(lifetimes[key].size)
         taken = sorted(
             (offset, offset + padded(lifetimes[other].size))
@@ -68,6 +76,7 @@ def _pack(lifetimes: Mapping[str, Lifetime], order: Iterable[str], room: int) ->
             offsets[key] = max((high for _, high in taken), default=0)
         else:
             offsets[key] = gaps[-1][1] - size if room and turn % 2 else gaps[0][0]
+        turn += size * LITTLE > room  # what fits in beside the others anyway does not change ends
     total = max((offset + padded(lifetimes[key].size) for key, offset in offsets.items()), default=0)
     return offsets, total
 

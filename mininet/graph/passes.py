@@ -21,12 +21,9 @@ from mininet.ops import (
     DepthwiseConv2d,
     Dropout,
     ExpandDepthwise,
-    GlobalAvgPool,
     Linear,
-    Multiply,
     Op,
     PointwiseConv2d,
-    SqueezeExcite,
 )
 from mininet.ops.activation import Activation
 from mininet.ops.base import Array
@@ -150,49 +147,6 @@ def fuse_activation(graph: Graph) -> Graph:
     return edit.done()
 
 
-def fuse_squeeze_excite(graph: Graph) -> Graph:
-    """Make the six nodes pool, fc1, activation, fc2, gate, multiply one squeeze-and-excite op."""
-    edit = _Rewrite(graph)
-    for node in graph.nodes:
-        match = _match_squeeze_excite(edit, node)
-        if match is None:
-            continue
-        x, inner = match
-        fc2, fc1, _ = inner
-        assert isinstance(fc1.op, PointwiseConv2d)
-        assert isinstance(fc2.op, PointwiseConv2d)
-        op = SqueezeExcite(fc2.op.out_channels, fc1.op.out_channels, fc1.op.activation, fc2.op.activation)
-        edit.borrow(node, "fc1", fc1)
-        edit.borrow(node, "fc2", fc2)
-        edit.nodes[node.name] = replace(node, op=op, inputs=(x,))
-        for gone in inner:
-            edit.drop(gone, node.name)
-    return edit.done()
-
-
-def _match_squeeze_excite(edit: _Rewrite, node: Node) -> tuple[str, list[Node]] | None:
-    """(input, [fc2, fc1, pool]) if ``node`` multiplies a value by its own gate.
-
-    Expects activations fused into the convolutions already.
-    """
-    if not isinstance(node.op, Multiply):
-        return None
-    for gate_at in (0, 1):
-        inner: list[Node] = []
-        name = node.inputs[gate_at]
-        for kind in (PointwiseConv2d, PointwiseConv2d, GlobalAvgPool):
-            maker = edit.nodes.get(name)
-            if maker is None or not isinstance(maker.op, kind) or edit.only_reader(name) is None:
-                break
-            if isinstance(maker.op, PointwiseConv2d) and (not maker.op.bias or maker.op.residual):
-                break
-            inner.append(maker)
-            name = maker.inputs[0]
-        if len(inner) == 3 and name == node.inputs[1 - gate_at]:
-            return name, inner
-    return None
-
-
 def fuse_depthwise(graph: Graph) -> Graph:
     """Make a convolution and the depthwise one that alone reads it one op: expansions, the first layer."""
     edit = _Rewrite(graph)
@@ -251,7 +205,6 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     drop_identity,
     fold_batchnorm,
     fuse_activation,
-    fuse_squeeze_excite,
     fuse_residual,
     fuse_depthwise,
 )

@@ -16,7 +16,7 @@ from mininet.graph.arena import Lifetime, layout
 from mininet.graph.executor import KernelExecutor, Result
 from mininet.graph.graph import INPUT, Graph
 from mininet.graph.passes import PASSES
-from mininet.ops import Conv2d, ConvDepthwise
+from mininet.ops import Conv2d, ConvDepthwise, GlobalAvgPool
 from mininet.ops.base import Array, Shape
 from mininet.ops.step import Step, floats_of, image_of
 
@@ -67,12 +67,16 @@ class Plan:
 
     def _compile(self, params: Mapping[str, Array]) -> _native.Program:
         shapes = self.graph.infer_shapes(self.input_shape)
+        self._behind = _means(self.graph)
         calls = self._calls(shapes, params)
         outside = {PLANAR_INPUT: (1, 0)}
         outside |= {name: (2 + i, 0) for i, name in enumerate(self._final_names())}
-        offsets, total = layout(_lifetimes(calls, set(outside)))
+        offsets, total = layout(_lifetimes(calls, set(outside), self._behind))
 
         def operand(name: str) -> tuple[int, int]:
+            if name in self._behind:
+                maker = self._behind[name]
+                return 0, offsets[maker] + floats_of(image_of(shapes[maker]))
             return outside[name] if name in outside else (0, offsets[name])
 
         bound = [
@@ -98,11 +102,14 @@ class Plan:
             image = image_of(self.input_shape)
             call(Step("to_blocked", (image,), image, planar_input=True), (PLANAR_INPUT,), INPUT, "layout")
         for node in self.graph.nodes:
+            if node.name in self._behind:
+                continue
             sources = [shapes[name] for name in node.inputs]
             step = node.op.lower(node.select(params), *sources)
             names = node.inputs
             if names == (INPUT,) and planar:  # the general convolution reads the picture as it came
                 step, names = step.planar(), (PLANAR_INPUT,)
+            step = replace(step, means=node.name in self._behind.values())
             call(step, names, node.name, node.op.kind, node.op.multiply_adds(*sources))
         for name, final in zip(self.graph.outputs, self._final_names(), strict=True):
             image = image_of(shapes[name])
@@ -165,7 +172,7 @@ class Plan:
         self.run(x, seconds)
         spent = {step.name: float(time) for step, time in zip(self.steps, seconds, strict=True)}
         for result in self._stepwise.run(x):
-            yield replace(result, seconds=spent[result.node.name])
+            yield replace(result, seconds=spent.get(result.node.name, 0.0))  # a mean costs no step
 
     def __str__(self) -> str:
         rows = [
@@ -206,11 +213,22 @@ def _rewritten(graph: Graph) -> Graph:
     return graph
 
 
-def _lifetimes(calls: list[Call], outside: set[str]) -> dict[str, Lifetime]:
-    """Lifetime of every tensor in the arena by name."""
-    last_read = {name: i for i, (_, sources, _) in enumerate(calls) for name in sources}
+def _means(graph: Graph) -> dict[str, str]:
+    """Global means that the depthwise convolution before them leaves behind its output, and its name."""
     return {
-        target: Lifetime(floats_of(step.output), i, last_read.get(target, i))
+        node.name: node.inputs[0]
+        for node in graph.nodes
+        if isinstance(node.op, GlobalAvgPool)
+        and node.inputs[0] != INPUT
+        and graph[node.inputs[0]].op.leaves_means
+    }
+
+
+def _lifetimes(calls: list[Call], outside: set[str], behind: Mapping[str, str]) -> dict[str, Lifetime]:
+    """Lifetime of every tensor in the arena by name; one that lies behind another is part of it."""
+    last_read = {behind.get(name, name): i for i, (_, sources, _) in enumerate(calls) for name in sources}
+    return {
+        target: Lifetime(step.writes, i, last_read.get(target, i))
         for i, (step, _, target) in enumerate(calls)
         if target not in outside
     }

@@ -12,8 +12,7 @@ from mininet.errors import ArgumentError, UnknownNameError
 from mininet.graph import Graph, Node
 from mininet.inspect.explanation import Explanation, Term
 from mininet.inspect.table import shape_text
-from mininet.ops import AvgPool, BatchNorm, Clip, ConvDepthwise, ExpandDepthwise, Linear, SqueezeExcite
-from mininet.ops.activation import activate
+from mininet.ops import AvgPool, BatchNorm, Clip, ConvDepthwise, ExpandDepthwise, Linear
 from mininet.ops.base import Array, Params, Shape
 from mininet.ops.conv import Conv2d, DepthwiseConv2d, PointwiseConv2d
 from mininet.ops.geometry import resolve_padding
@@ -212,17 +211,6 @@ def _multiply(site: _Site) -> _Parts:
     return _Parts(formula, (site.term(site.at, gate, index=image),))
 
 
-def _squeeze_excite(site: _Site) -> _Parts:
-    op, (n, c, _, _) = site.node.op, site.at
-    assert isinstance(op, SqueezeExcite)
-    mean = site.inputs[0][n].mean(axis=(1, 2), dtype=np.float64)
-    p = site.params
-    squeezed = activate(op.activation, p["fc1.weight"][:, :, 0, 0] @ mean + p["fc1.bias"])
-    gate = activate(op.gate, p["fc2.weight"][c, :, 0, 0] @ squeezed + p["fc2.bias"][c])
-    formula = f"x times {op.gate}(fc2({op.activation}(fc1(mean of x))))"
-    return _Parts(formula, (site.term(site.at, float(gate)),))
-
-
 def _global_avg_pool(site: _Site) -> _Parts:
     n, c, _, _ = site.at
     _, _, height, width = site.inputs[0].shape
@@ -279,7 +267,6 @@ EXPLAINERS: dict[str, Callable[[_Site], _Parts]] = {
     "softmax": _softmax,
     "add": _add,
     "multiply": _multiply,
-    "squeeze_excite": _squeeze_excite,
     "global_avg_pool": _global_avg_pool,
     "global_max_pool": _global_max_pool,
     "avg_pool": _avg_pool,

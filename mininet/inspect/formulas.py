@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import prod
 
 from mininet.errors import GraphError
-from mininet.ops import Conv2d, DepthwiseConv2d, Linear, PointwiseConv2d, SqueezeExcite
+from mininet.ops import Conv2d, DepthwiseConv2d, Linear, PointwiseConv2d
 from mininet.ops.base import Op, Shape
 
 Size = tuple[int, int]
@@ -184,8 +184,6 @@ def layer_formula(op: Op, *inputs: Shape) -> int:
     images, size = inputs[0][0], op.infer_shape(*inputs)[2:]
     if isinstance(op, Linear):
         return images * linear(op.in_features, op.out_features)
-    if isinstance(op, SqueezeExcite):
-        return images * squeeze_excite(op.channels, op.squeezed)
     if not isinstance(op, (Conv2d, DepthwiseConv2d, PointwiseConv2d)):
         return 0
     area = (size[0], size[1])

@@ -8,7 +8,6 @@ from mininet.ops.fused_depthwise import ConvDepthwise, ExpandDepthwise
 from mininet.ops.linear import Linear
 from mininet.ops.norm import BatchNorm
 from mininet.ops.pool import AvgPool, GlobalAvgPool, GlobalMaxPool
-from mininet.ops.squeeze_excite import SqueezeExcite
 from mininet.ops.structure import Dropout, Flatten
 
 __all__ = [
@@ -36,6 +35,5 @@ __all__ = [
     "Relu6",
     "Sigmoid",
     "Softmax",
-    "SqueezeExcite",
     "get_op",
 ]

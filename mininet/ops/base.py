@@ -79,6 +79,11 @@ class Op:
         """How many tensors it reads."""
         return 1
 
+    @property
+    def leaves_means(self) -> bool:
+        """Whether its kernel can leave the mean of each channel behind its output (`Step.means`)."""
+        return False
+
     def param_shapes(self) -> dict[str, Shape]:
         """Shape of each weight by role, in torch's layouts and in the order of a state dict."""
         return {}

@@ -256,6 +256,10 @@ class DepthwiseConv2d(_Convolution):
         return self._step("depthwise", inputs[0], depthwise_constants(params), self.ring_floats(inputs[0]))
 
     @property
+    def leaves_means(self) -> bool:
+        return self.kernel[0] <= MOST_WINDOW_ROWS
+
+    @property
     def window_rows(self) -> int:
         """Input rows from the first to the last tap of one output."""
         return (self.kernel[0] - 1) * self.dilation[0] + 1

@@ -42,6 +42,10 @@ class _FusedDepthwise(Op):
                 f"{self.kind}: a window may have {MOST_WINDOW_ROWS} rows, got {depthwise.kernel[0]}"
             )
 
+    @property
+    def leaves_means(self) -> bool:
+        return True
+
     def param_shapes(self) -> dict[str, Shape]:
         parts: dict[str, Op] = {"first": self.first, "depthwise": self.depthwise}
         return {

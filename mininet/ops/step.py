@@ -35,11 +35,9 @@ class Step:
     groups : int
         Channel groups of a convolution.
     activation : str
-        Applied to the result before it is stored (squeeze-and-excite: to the squeezed vector).
-    gate : str
-        Squeeze-and-excite alone: the activation that makes the gate.
-    hidden : int
-        Squeeze-and-excite alone: length of the squeezed vector.
+        Applied to the result before it is stored.
+    means : bool
+        Depthwise convolution alone: whether the mean of each channel follows the output in memory.
     first : Step or None
         Of two fused convolutions the first, as a step of its own; `inputs` is then its result.
     constants : tuple of float32 arrays
@@ -59,8 +57,7 @@ class Step:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     groups: int = 1
     activation: str = "identity"
-    gate: str = "identity"
-    hidden: int = 0
+    means: bool = False
     first: Step | None = None
     constants: tuple[NDArray[np.float32], ...] = ()
     workspace: int = 0
@@ -71,6 +68,11 @@ class Step:
     def reads(self) -> tuple[Image, ...]:
         """Size of each operand that is read from memory."""
         return self.inputs if self.first is None else self.first.inputs
+
+    @property
+    def writes(self) -> int:
+        """Floats that its output takes in memory."""
+        return floats_of(self.output) + (blocked(self.output[0]) if self.means else 0)
 
     def planar(self) -> Step:
         """The same step on an input that is planar in memory."""

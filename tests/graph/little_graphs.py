@@ -135,7 +135,7 @@ class _Growing:
             self.add(Add(), *self.draw(st.permutations([x, y])))
 
     def squeeze_excite(self, x: str) -> None:
-        """The six nodes as V3 has them; now and then without a bias, which the fused op cannot do."""
+        """The six nodes as V3 has them, with and without a bias."""
         channels, bias = self.shapes[x][1], bool(self.draw(st.integers(0, 4)))
         y = self.add(PointwiseConv2d(channels, 5, bias), self.add(GlobalAvgPool(), x))
         y = self.activation(self.add(PointwiseConv2d(5, channels, bias), self.activation(y)))

@@ -19,7 +19,6 @@ from mininet.ops import (
     Op,
     PointwiseConv2d,
     Relu,
-    SqueezeExcite,
 )
 
 SHAPE = (1, 3, 6, 5)
@@ -104,7 +103,7 @@ def test_an_activated_sum_stays() -> None:
     _untouched(graph, fuse_residual(graph))
 
 
-@pytest.mark.parametrize("op", [DepthwiseConv2d(3), SqueezeExcite(3, 2), Relu()], ids=lambda op: op.kind)
+@pytest.mark.parametrize("op", [DepthwiseConv2d(3), Relu()], ids=lambda op: op.kind)
 def test_a_sum_of_no_pointwise_convolution_stays(op: Op) -> None:
     b = GraphBuilder("other", 3)
     graph = with_weights(b.build(b.add("sum", Add(), b.add("y", op, INPUT), INPUT)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from little_graphs import all_ops, assert_outputs, by_name, chain, graphs, image, reference, with_weights
 
 from mininet.graph import INPUT, Graph, GraphBuilder, run_reference
-from mininet.graph.passes import PASSES, fold_batchnorm, fuse_activation, fuse_squeeze_excite
+from mininet.graph.passes import PASSES, fold_batchnorm, fuse_activation
 from mininet.ops import (
     Add,
     BatchNorm,
@@ -21,10 +21,8 @@ from mininet.ops import (
     Dropout,
     Flatten,
     GlobalAvgPool,
-    HardSigmoid,
     HardSwish,
     Linear,
-    Multiply,
     Op,
     PointwiseConv2d,
     Relu,
@@ -153,46 +151,6 @@ def test_a_value_with_a_second_reader_stays(rewrite: Pass, second: Op) -> None:
     assert str(rewrite(graph)) == str(graph)
 
 
-@pytest.mark.parametrize("gate_first", [False, True])
-@pytest.mark.parametrize("fused", [False, True])
-def test_squeeze_and_excite_becomes_one_op(gate_first: bool, fused: bool) -> None:
-    graph = _all_in_order(_squeeze_excite(gate_first=gate_first, written_out=not fused))
-    assert _kinds(graph) == ["depthwise_conv2d", "squeeze_excite"]
-    node = graph.nodes[1]
-    assert (node.name, node.inputs) == ("scale", ("x",))
-    assert node.op.describe() == "channels=6, squeezed=2"
-    assert {name for name in graph.params if name.startswith("scale.")} == {
-        *("scale.fc1.weight", "scale.fc1.bias", "scale.fc2.weight", "scale.fc2.bias"),
-    }
-
-
-@pytest.mark.parametrize("also", ["pool", "fc1", "fc2"])
-def test_squeeze_and_excite_stays_where_an_inner_value_is_wanted(also: str) -> None:
-    graph = _squeeze_excite(also=also)
-    assert str(fuse_squeeze_excite(graph)) == str(graph)
-
-
-def test_squeeze_and_excite_of_another_value_stays() -> None:
-    graph = _squeeze_excite(of="input")
-    assert str(fuse_squeeze_excite(graph)) == str(graph)
-
-
-def _squeeze_excite(
-    gate_first: bool = False, written_out: bool = False, also: str = "", of: str = "x"
-) -> Graph:
-    """V3's block around a depthwise convolution; ``of`` is what is multiplied by the gate."""
-    b = GraphBuilder("se", 6)
-    x = b.add("x", DepthwiseConv2d(6), INPUT)
-    inner = ("identity", "identity") if written_out else ("relu", "hard_sigmoid")
-    y = b.add("fc1", PointwiseConv2d(6, 2, True, inner[0]), b.add("pool", GlobalAvgPool(), x))
-    y = b.add("act", Relu(), y) if written_out else y
-    y = b.add("fc2", PointwiseConv2d(2, 6, True, inner[1]), y)
-    y = b.add("gate", HardSigmoid(), y) if written_out else y
-    scaled = INPUT if of == "input" else x
-    out = b.add("scale", Multiply(), *((y, scaled) if gate_first else (scaled, y)))
-    return with_weights(b.build(out, *([also] if also else [])))
-
-
 def test_two_norms_after_one_convolution_both_fold() -> None:
     graph = fold_batchnorm(chain(Conv2d(3, 4), BatchNorm(4), BatchNorm(4)))
     assert _kinds(graph) == ["conv2d"]
@@ -204,9 +162,12 @@ def test_linear_takes_its_activation_in() -> None:
     assert after.nodes[-1].op == Linear(3, 5, activation="relu")
 
 
+EXCITE = ("global_avg_pool", "pointwise_conv2d", "pointwise_conv2d", "multiply")
+
+
 def test_the_whole_example_shrinks_to_what_runs() -> None:
     assert _kinds(_all_in_order(all_ops())) == [
-        *("conv_depthwise", "depthwise_conv2d", "squeeze_excite", "add", "expand_depthwise"),
+        *("conv_depthwise", "depthwise_conv2d", *EXCITE, "add", "expand_depthwise"),
         *(
             "pointwise_conv2d",
             "sigmoid",

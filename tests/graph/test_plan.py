@@ -18,7 +18,18 @@ import mininet
 from mininet import _native
 from mininet.errors import ArgumentError, DTypeError, MininetError, ShapeError
 from mininet.graph import INPUT, Graph, GraphBuilder, KernelExecutor, Node, Plan, run_reference
-from mininet.ops import OPS, Add, Conv2d, DepthwiseConv2d, Flatten, PointwiseConv2d, Relu, Relu6
+from mininet.ops import (
+    OPS,
+    Add,
+    Conv2d,
+    DepthwiseConv2d,
+    Flatten,
+    GlobalAvgPool,
+    Multiply,
+    PointwiseConv2d,
+    Relu,
+    Relu6,
+)
 from mininet.ops.step import floats_of, image_of
 
 SHAPE = (1, 3, 13, 10)
@@ -48,7 +59,7 @@ def test_plan_equals_reference_and_kernels(drawn: tuple[Graph, tuple[int, ...]],
 
 def test_every_op_together() -> None:
     graph, x = all_ops(), image(SHAPE, 2)
-    fused = {"squeeze_excite", "expand_depthwise", "conv_depthwise"}
+    fused = {"expand_depthwise", "conv_depthwise"}
     assert {node.op.kind for node in graph.nodes} | fused == set(OPS), "all_ops() lacks a registered op"
     plan = Plan(graph, SHAPE)
     expected, allowed = reference(graph, x)
@@ -300,3 +311,22 @@ def test_an_output_that_a_later_node_reads_is_still_right() -> None:
     x = 9 * image((1, 3, 4, 5), 2)
     expected, allowed = reference(graph, x)
     assert_outputs(Plan(graph, (1, 3, 4, 5)).run(x), expected, allowed, "outputs that are read")
+
+
+@pytest.mark.parametrize("outputs", [(), ("x",), ("pool",)])
+@pytest.mark.parametrize("height", [1, 9, 66])
+def test_the_mean_of_a_depthwise_convolution_is_no_step(height: int, outputs: tuple[str, ...]) -> None:
+    """Unless its window is one that the depthwise kernel cannot do; and it lives as long as it is read."""
+    b = GraphBuilder("excite", 3)
+    window = (65, 1) if height > 65 else (3, 3)
+    x = b.add("x", DepthwiseConv2d(3, window, padding=(32, 32, 1, 1), bias=True), INPUT)
+    gate = b.add("gate", PointwiseConv2d(3, 3, True, "sigmoid"), b.add("pool", GlobalAvgPool(), x))
+    graph = with_weights(b.build(b.add("scaled", Multiply(), b.add("relu", Relu(), x), gate), *outputs))
+    shape = (1, 3, height, 7)
+    picture = image(shape, 2)
+    plan = Plan(graph, shape)
+    assert ("mn_global_avg_pool_f32" in str(plan)) == (height > 65)
+    assert_outputs(plan.run(picture), *reference(graph, picture), f"{shape}, {outputs}")
+    values = by_name(picture, plan.trace(picture))
+    assert {"x", "pool", "gate", "scaled"} <= set(values)
+    assert np.array_equal(values["scaled"], plan.run(picture)[0])

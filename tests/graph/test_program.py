@@ -23,7 +23,6 @@ from mininet.ops import (
     Op,
     PointwiseConv2d,
     Relu,
-    SqueezeExcite,
 )
 from mininet.ops.base import Shape
 from mininet.ops.step import Step, floats_of
@@ -122,7 +121,6 @@ WITH_CONSTANTS: dict[str, tuple[Op, tuple[Shape, ...]]] = {
     ),
     "linear": (Linear(17, 33), ((1, 17),)),
     "batch_norm": (BatchNorm(17), ((1, 17, 5, 5),)),
-    "squeeze_excite": (SqueezeExcite(17, 5), ((1, 17, 5, 5),)),
 }
 
 

@@ -35,7 +35,6 @@ from mininet.ops import (
     Multiply,
     PointwiseConv2d,
     Softmax,
-    SqueezeExcite,
     get_op,
 )
 
@@ -66,7 +65,6 @@ IMAGE_OPS: dict[str, Any] = {
     "avg pool same": AvgPool((3, 3), (2, 2), "same"),
     "global avg pool": GlobalAvgPool(),
     "global max pool": GlobalMaxPool(),
-    "squeeze-and-excite": SqueezeExcite(CHANNELS, 3),
     "dropout": Dropout(0.5),
     "flatten": Flatten(),
     "add": Add(activation="relu"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from math import prod
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from mininet.inspect.executed import execute
 from mininet.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
 from mininet.models.config import ModelConfig
 from mininet.models.registry import build_graph, config_for, list_models
-from mininet.ops import Conv2d, DepthwiseConv2d, PointwiseConv2d, Relu, SqueezeExcite
+from mininet.ops import Conv2d, DepthwiseConv2d, PointwiseConv2d, Relu
 from mininet.ops.base import Op, Shape
 
 SHAPE = (1, 3, 33, 40)  # odd rows, even columns: SAME pads them differently
@@ -188,10 +187,6 @@ def test_multipliers(width: Fraction, resolution: int) -> None:
         scaled = formulas.resolution_multiplied(*plain, width, Fraction(resolution, 224))
         assert scaled == counted[label].madds
         assert formulas.width_multiplied(*plain, Fraction(1)) == formulas.depthwise_separable(*plain)
-
-
-def test_fused_squeeze_excite_costs_what_its_layers_do() -> None:
-    assert formulas.layer_formula(SqueezeExcite(24, 8), (2, 24, 5, 5)) == 2 * 2 * prod((24, 8))
 
 
 def test_refusals() -> None:

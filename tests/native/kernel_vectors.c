@@ -103,11 +103,10 @@ static void read_step(FILE *file, mn_step *s)
 {
     s->kernel = (mn_kernel_id)read_name(file, mn_kernel_names, MN_KERNEL_COUNT);
     s->activation = (mn_activation)read_name(file, mn_activation_names, MN_ACTIVATION_COUNT);
-    s->gate = (mn_activation)read_name(file, mn_activation_names, MN_ACTIVATION_COUNT);
     s->inputs = read_number(file);
     for (int i = 0; i < MN_MAX_INPUTS; i++) s->in[i] = read_extent(file);
     s->out = read_extent(file);
-    ptrdiff_t *const geometry[] = {&s->kh, &s->kw, &s->sh, &s->sw, &s->dh, &s->dw, &s->pt, &s->pl, &s->groups, &s->hidden};
+    ptrdiff_t *const geometry[] = {&s->kh, &s->kw, &s->sh, &s->sw, &s->dh, &s->dw, &s->pt, &s->pl, &s->groups, &s->means};
     for (size_t i = 0; i < sizeof geometry / sizeof *geometry; i++) *geometry[i] = read_number(file);
     read_constants(file, s);
     if (read_number(file)) {

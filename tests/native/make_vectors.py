@@ -176,13 +176,13 @@ class Writer:
 
     def step(self, step: Step) -> None:
         """A step without its operands; the first half of a fused one follows it."""
-        for name in (step.kernel, step.activation, step.gate):
+        for name in (step.kernel, step.activation):
             self.text(name)
         second = step.inputs[1] if len(step.inputs) > 1 else (0, 0, 0)
         self.numbers(len(step.inputs), *self._extent(step.inputs[0], step.planar_input))
         self.numbers(*self._extent(second, False), *self._extent(step.output, step.planar_output))
         self.numbers(*step.window, *step.stride, *step.dilation, step.padding[0], step.padding[2])
-        self.numbers(step.groups, step.hidden, len(step.constants))
+        self.numbers(step.groups, step.means, len(step.constants))
         for constant in step.constants:
             self.numbers(constant.size)
             self.array(constant, "<f4")

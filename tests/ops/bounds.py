@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from tolerances import EXP_FLOOR, UNIT, activated_error, forward_error
 
-from mininet.ops import OPS, AvgPool, BatchNorm, Op, SqueezeExcite
-from mininet.ops.activation import Activation, activate
+from mininet.ops import OPS, AvgPool, BatchNorm, Op
+from mininet.ops.activation import Activation
 
 Array = np.ndarray
 ROLES = ("weight", "bias")
@@ -92,22 +92,6 @@ def _avg_pool(op: AvgPool, params: Mapping[str, Array], inputs: Sequence[Array],
     return forward_error(prod(op.kernel) + 1, op.reference({}, np.abs(inputs[0])))
 
 
-def _squeeze_excite(
-    op: SqueezeExcite, params: Mapping[str, Array], inputs: Sequence[Array], y: Array
-) -> Array:
-    """The error follows the data: pool, two layers, and the product with the picture."""
-    (x,) = inputs
-    value = x.mean(axis=(2, 3))
-    error = _global_avg_pool(op, {}, inputs, y)[:, :, 0, 0]
-    for layer, activation in (("fc1", op.activation), ("fc2", op.gate)):
-        weight, bias = params[f"{layer}.weight"][:, :, 0, 0].T, params[f"{layer}.bias"]
-        magnitude = np.abs(value) @ np.abs(weight) + np.abs(bias)
-        error = forward_error(len(weight) + 1, magnitude) + error @ np.abs(weight)
-        value = activate(activation, value @ weight + bias)
-        error = activated_error(activation, error, value)
-    return np.abs(x) * error[:, :, None, None] + forward_error(1, np.abs(y))
-
-
 BOUNDS: dict[str, Bound] = {
     "conv2d": _sum_of_products,
     "depthwise_conv2d": _sum_of_products,
@@ -123,7 +107,6 @@ BOUNDS: dict[str, Bound] = {
     "global_avg_pool": _global_avg_pool,
     "global_max_pool": _exact,
     "avg_pool": _avg_pool,
-    "squeeze_excite": _squeeze_excite,
     "dropout": _exact,
     "flatten": _exact,
     **{kind: _activation for kind, cls in OPS.items() if issubclass(cls, Activation)},

@@ -168,21 +168,6 @@ def greatest(op: Any, params: Mapping[str, Array], inputs: list[Array], tally: T
     return y
 
 
-def squeeze_excite(op: Any, params: Mapping[str, Array], inputs: list[Array], tally: Tally) -> Array:
-    """Pool, squeeze, excite, scale: only the two layers count as multiply-adds."""
-    y = np.array(inputs[0], np.float64)
-    for i in range(len(y)):
-        value = [math.fsum(map(float, plane.reshape(-1))) / plane.size for plane in inputs[0][i]]
-        for layer, activation in (("fc1", op.activation), ("fc2", op.gate)):
-            weight, bias = params[f"{layer}.weight"][:, :, 0, 0], params[f"{layer}.bias"]
-            value = [
-                scalar_activation(activation, float(b) + sum(map(tally.multiply, value, row)))
-                for row, b in zip(weight, bias, strict=True)
-            ]
-        y[i] *= np.array(value)[:, None, None]
-    return y
-
-
 def _elementwise(name: str) -> Brute:
     def run(op: Any, params: Mapping[str, Array], inputs: list[Array], tally: Tally) -> Array:
         values = [scalar_activation(name, float(v)) for v in inputs[0].reshape(-1)]
@@ -226,7 +211,6 @@ BRUTE: dict[str, Brute] = {
     "avg_pool": average,
     "global_avg_pool": average,
     "global_max_pool": greatest,
-    "squeeze_excite": squeeze_excite,
     "add": add,
     "multiply": multiply,
     "flatten": flatten,

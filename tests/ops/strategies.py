@@ -29,7 +29,6 @@ from mininet.ops import (
     Op,
     PointwiseConv2d,
     Softmax,
-    SqueezeExcite,
 )
 from mininet.ops.activation import ACTIVATIONS, Activation
 from mininet.ops.base import Shape
@@ -224,12 +223,6 @@ def _avg_pool(draw: st.DrawFn) -> Drawn:
     return op, (_grown(op, draw(_image()), kernel),)
 
 
-@st.composite
-def _squeeze_excite(draw: st.DrawFn) -> Drawn:
-    op = SqueezeExcite(draw(CHANNELS), draw(CHANNELS), draw(ACTIVATION), draw(ACTIVATION))
-    return op, (draw(_image(op.channels)),)
-
-
 STRATEGIES: dict[str, st.SearchStrategy[Drawn]] = {
     "conv2d": _conv2d(),
     "depthwise_conv2d": _depthwise(),
@@ -242,7 +235,6 @@ STRATEGIES: dict[str, st.SearchStrategy[Drawn]] = {
     "add": _add(),
     "multiply": _multiply(),
     "avg_pool": _avg_pool(),
-    "squeeze_excite": _squeeze_excite(),
     "global_avg_pool": st.tuples(st.just(GlobalAvgPool()), st.tuples(_image())),
     "global_max_pool": st.tuples(st.just(GlobalMaxPool()), st.tuples(_image())),
     "flatten": st.tuples(st.just(Flatten()), st.tuples(_image())),
@@ -290,7 +282,6 @@ LARGE: tuple[Drawn, ...] = (
     (DepthwiseConv2d(144, stride=(2, 2), activation="relu6"), ((1, 144, 28, 29),)),
     (GlobalAvgPool(), ((2, 200, 31, 33),)),
     (GlobalMaxPool(), ((2, 200, 31, 33),)),
-    (SqueezeExcite(240, 64), ((1, 240, 14, 14),)),
     (Add(), ((1, 40, 45, 47),) * 2),
     (Clip(-0.5, 0.75), ((1, 40, 45, 47),)),
     (Softmax(), ((3, 1001),)),

@@ -74,12 +74,6 @@ def _batch_norm(f: Any, op: Any, p: Mapping[str, Any], x: list[Any]) -> Any:
     )
 
 
-def _squeeze_excite(f: Any, op: Any, p: Mapping[str, Any], x: list[Any]) -> Any:
-    squeezed = f.conv2d(f.adaptive_avg_pool2d(x[0], 1), p["fc1.weight"], p["fc1.bias"])
-    squeezed = _activated(f, op.activation, squeezed)
-    return x[0] * _activated(f, op.gate, f.conv2d(squeezed, p["fc2.weight"], p["fc2.bias"]))
-
-
 def _activated(f: Any, name: str, y: Any) -> Any:
     functions = {"hard_sigmoid": "hardsigmoid", "hard_swish": "hardswish"}
     return y if name == "identity" else getattr(f, functions.get(name, name))(y)
@@ -96,7 +90,6 @@ TORCH: dict[str, Torch] = {
     "avg_pool": _pool,
     "global_avg_pool": lambda f, op, p, x: f.adaptive_avg_pool2d(x[0], 1),
     "global_max_pool": lambda f, op, p, x: f.adaptive_max_pool2d(x[0], 1),
-    "squeeze_excite": _squeeze_excite,
     "clip": lambda f, op, p, x: x[0].clamp(op.low, op.high),
     "softmax": lambda f, op, p, x: f.softmax(x[0], dim=1),
     "add": lambda f, op, p, x: x[0] + x[1],
@@ -108,7 +101,7 @@ TORCH: dict[str, Torch] = {
 """By the op's registered name; an op that torch does not have may be missing here."""
 
 #: Whose twin above ends with the activation already.
-ACTIVATED = ("conv2d", "depthwise_conv2d", "pointwise_conv2d", "squeeze_excite")
+ACTIVATED = ("conv2d", "depthwise_conv2d", "pointwise_conv2d")
 
 
 @pytest.mark.parametrize("kind", sorted(TORCH))

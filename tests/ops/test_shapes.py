@@ -35,7 +35,6 @@ PLAIN = {
     "conv_depthwise": Case(ops.ConvDepthwise(STEM, DEPTHWISE), ((1, 4, 5, 5),), 1, "normal"),
     "linear": Case(ops.Linear(4, 6), ((1, 4),), 1, "normal"),
     "batch_norm": Case(ops.BatchNorm(4), ((1, 4, 5, 5),), 1, "normal"),
-    "squeeze_excite": Case(ops.SqueezeExcite(4, 2), ((1, 4, 5, 5),), 1, "normal"),
     "add": Case(ops.Add(), ((1, 4, 5, 5), (1, 4, 5, 5)), 1, "normal"),
     "multiply": Case(ops.Multiply(), ((1, 4, 5, 5), (1, 4, 1, 1)), 1, "normal"),
     "avg_pool": Case(ops.AvgPool((3, 3)), ((1, 4, 5, 5),), 1, "normal"),
@@ -93,7 +92,7 @@ WRONG: dict[str, tuple[tuple[int, ...], ...]] = {
     "kind",
     [
         *("conv2d", "depthwise_conv2d", "pointwise_conv2d"),
-        *("expand_depthwise", "conv_depthwise", "batch_norm", "squeeze_excite"),
+        *("expand_depthwise", "conv_depthwise", "batch_norm"),
     ],
 )
 def test_a_shape_that_does_not_fit_is_refused(kind: str, wrong: str) -> None:
@@ -193,8 +192,6 @@ BAD_ATTRIBUTES: dict[str, tuple[type[Op], dict[str, Any]]] = {
         ops.ConvDepthwise,
         {"first": replace(STEM, groups=2), "depthwise": DEPTHWISE},
     ),
-    "squeezed to nothing": (ops.SqueezeExcite, {"channels": 4, "squeezed": 0}),
-    "unknown gate": (ops.SqueezeExcite, {"channels": 4, "squeezed": 2, "gate": "tanh"}),
 }
 
 
