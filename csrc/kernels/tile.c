@@ -100,7 +100,8 @@ static const mn_tiles mn_tiles_of[MN_ENDINGS][MN_PANELS] = {
 #endif
 };
 
-/* One pixel: a linear layer. Each weight is used once, so memory is the limit, and sums in flight hide its latency:
+/* One pixel: a linear layer. Each weight is used once, so memory is the limit; the processor sees the streams and fetches
+ * ahead by itself, faster than by instructions that take turns with the loads. Sums in flight hide the latency:
  * `panels` panels, each in MN_PARTS partial sums over every MN_PARTS-th k. That also keeps the rounding error of a
  * thousand terms near that of a few hundred. Only here does the order of a sum differ from the one above. */
 #define MN_PARTS 4
@@ -119,7 +120,6 @@ MN_INLINE void mn_single(const int panels, const mn_product *p, const float *x, 
             MN_UNROLL for (int q = 0; q < MN_PARTS; q++)
                 MN_UNROLL for (int j = 0; j < panels; j++) {
                     const float *weight = w + j * panel + q * MN_WIDTH;
-                    mn_prefetch(weight + MN_AHEAD);
                     sum[j][q] = mn_fma(mn_set(x[i + q]), mn_load(weight), sum[j][q]);
                 }
         for (; i < n; i++, w += MN_WIDTH)
