@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from mininet.errors import WeightsError, require
+from mininet.weights.protobuf import check_message
 from mininet.weights.source import Array, Contents, SourceFile, decode, element_count, shown
 
 MAX_FILE_BYTES = 512 << 20
 MAX_NODES = 20_000
+MAX_IDENTITIES = 16  # One behind the other; exporters write one.
 
 # Weights of an operator by the place among its inputs.
 _ROLES: dict[str, dict[int, str]] = {
@@ -28,6 +30,7 @@ _ROLES: dict[str, dict[int, str]] = {
     "Gemm": {1: "weight", 2: "bias"},
     "BatchNormalization": {1: "weight", 2: "bias", 3: "running_mean", 4: "running_var"},
 }
+_MATRICES = (("Conv", "weight"), ("Gemm", "weight"))
 _FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}  # TensorProto.DataType
 _FIELDS = {1: "float_data", 11: "double_data"}  # where values may lie instead of in raw_data
 
@@ -46,8 +49,10 @@ def read(file: SourceFile) -> Contents:
     message = require("google.protobuf.message", "convert")
     if file.size > MAX_FILE_BYTES:
         raise WeightsError(f"expected at most {MAX_FILE_BYTES} bytes, got {file.size}")
+    data = file.read_exact(file.size, "file")
+    check_message(data, onnx.ModelProto.DESCRIPTOR)
     try:
-        graph = onnx.ModelProto.FromString(file.read_exact(file.size, "file")).graph
+        graph = onnx.ModelProto.FromString(data).graph
     except message.DecodeError as error:
         raise WeightsError("damaged or truncated: expected an ONNX model as protobuf") from error
     if len(graph.node) > MAX_NODES or len(graph.initializer) > MAX_NODES:
@@ -103,16 +108,21 @@ class _Graph:
                     )
                 continue
             array = self.array(source)
+            if (node.op_type, role) in _MATRICES and (array.ndim < 2 or not array.size):
+                raise WeightsError(
+                    f"{node.op_type} {shown(node.name)}: expected a weight of two dimensions or more, "
+                    f"got shape {array.shape}"
+                )
             if node.op_type == "Gemm" and role == "weight":
                 array = _oriented(node, array)
             yield role, name, array
 
     def source(self, name: str) -> str:
-        """The constant behind a name, through any number of identities."""
-        seen = {name}
-        while name in self.aliases and self.aliases[name] not in seen:
+        """The constant behind a name, through identities."""
+        for _ in range(MAX_IDENTITIES):
+            if name not in self.aliases:
+                break
             name = self.aliases[name]
-            seen.add(name)
         return name
 
     def left_over(self, name: str) -> bool:

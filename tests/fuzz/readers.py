@@ -134,6 +134,30 @@ def _tflite_seeds(_: Path) -> Iterator[bytes]:
     yield tiny_tflite(op="AVERAGE_POOL_2D")
 
 
+def _onnx_seeds(_: Path) -> Iterator[bytes]:
+    import onnx
+
+    node, tensor = onnx.helper.make_node, onnx.numpy_helper.from_array
+    kernel, vector = np.ones((2, 3, 1, 1), np.float32), np.ones(2, np.float32)
+    constants = [tensor(kernel, "conv.weight"), tensor(vector, "conv.bias")]
+    norm = ["bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"]
+    convolution = node("Conv", ["x", "conv.weight", "conv.bias"], ["y"], name="c")
+    for nodes, more in (
+        ([convolution], []),
+        ([convolution, node("BatchNormalization", ["y", *norm], ["z"])], [tensor(vector, n) for n in norm]),
+        (
+            [convolution, node("Identity", ["m"], ["n"]), node("Gemm", ["y", "n"], ["z"], transB=1)],
+            [tensor(kernel[:, :, 0, 0].astype(np.float16), "m")],
+        ),
+        (
+            [convolution, node("Constant", [], ["w"], value=tensor(kernel)), node("Conv", ["y", "w"], ["z"])],
+            [onnx.helper.make_tensor("d", onnx.TensorProto.DOUBLE, [2], [1.0, 2.0])],
+        ),
+    ):
+        graph = onnx.helper.make_graph(nodes, "net", [], [], constants + more)
+        yield onnx.helper.make_model(graph).SerializeToString()
+
+
 def _image_seeds(_: Path) -> Iterator[bytes]:
     from PIL import Image
 
@@ -196,9 +220,16 @@ READERS: dict[str, Reader] = {
     "keras-h5": Reader(_read_weights, _h5_seeds, ("mininet",)),
     "keras-zip": Reader(_read_weights, _keras_seeds, ("mininet", "zipfile")),
     "tflite": Reader(_read_weights, _tflite_seeds, ("mininet", "tflite", "flatbuffers")),
+    "onnx": Reader(_read_weights, _onnx_seeds, ("mininet",)),
     "metadata": Reader(_read_metadata, _metadata_seeds, ("mininet", "json")),
     "image": Reader(read_image, _image_seeds, ("mininet", "PIL")),
 }
 
-NEEDS = {"image": ["PIL"], "tflite": ["tflite", "flatbuffers"], "keras-h5": ["h5py"], "keras-zip": ["h5py"]}
+NEEDS = {
+    "image": ["PIL"],
+    "keras-h5": ["h5py"],
+    "keras-zip": ["h5py"],
+    "onnx": ["onnx"],
+    "tflite": ["tflite", "flatbuffers"],
+}
 """Packages without which a reader only says which extra is missing."""

@@ -75,7 +75,8 @@ def fuzz(reader: str, seconds: int, corpus: Path, seed: int) -> Outcome:
         *(f"-{name}={value}" for name, value in options.items()),
         *folders,
     ]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, HELPERS)), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([*map(str, HELPERS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, errors="replace", check=False
     )
@@ -90,7 +91,7 @@ def run(readers: Iterable[str], seconds: int, jobs: int, corpus: Path, seed: int
             print(outcome.line(), flush=True)
             if outcome.code:
                 bad += 1
-                print(outcome.log[-4000:], flush=True)
+                print(outcome.log[-8000:], flush=True)
     return bad
 
 

@@ -74,6 +74,27 @@ def _h5(fill: Callable[[Any], object]) -> bytes:
     return stream.getvalue()
 
 
+def _onnx(field: int, part: bytes, count: int) -> bytes:
+    """A model whose graph has a field of `part` so many times."""
+    one = bytes((field << 3 | 2, len(part))) + part
+    graph = one * count
+    return (
+        b"\x08\x08\x3a"
+        + b"".join(bytes((len(graph) >> 7 * i & 0x7F | (0x80 if i < 4 else 0),)) for i in range(5))
+        + graph
+    )
+
+
+def _onnx_chain(length: int) -> bytes:
+    import onnx
+
+    identities = [onnx.helper.make_node("Identity", [f"{i}"], [f"{i + 1}"]) for i in range(length)]
+    layers = [onnx.helper.make_node("Conv", ["x", f"{length}"], ["y"]) for _ in range(length)]
+    weight = onnx.helper.make_tensor("0", onnx.TensorProto.FLOAT, [1, 1, 1, 1], [1.0])
+    graph = onnx.helper.make_graph(identities + layers, "net", [], [], [weight])
+    return bytes(onnx.helper.make_model(graph).SerializeToString())
+
+
 def _most_chunks(file: Any) -> None:
     dataset = file.create_dataset("a/d", shape=(8192,), dtype="u1", chunks=(1,))
     for at in range(8192):
@@ -186,6 +207,10 @@ WORST: dict[str, tuple[str, Callable[[], bytes]]] = {
         "a/d", data=bytearray(NULLS), dtype="u1", chunks=(1 << 20,), compression=9))),
     "keras archive, a bomb within": ("keras-zip", lambda: _archive({"model.weights.h5": _h5(
         lambda file: file.create_dataset("a/d", data=bytearray(NULLS), dtype="u1"))})),
+    "onnx of empty nodes": ("onnx", lambda: _onnx(1, b"", 1 << 20)),
+    "onnx of as many nodes as may be": ("onnx", lambda: _onnx(1, b"", 199_000)),
+    "onnx of empty constants": ("onnx", lambda: _onnx(5, b"", 19_000)),
+    "onnx of identities": ("onnx", lambda: _onnx_chain(9_900)),
     "png of zeros": ("image", lambda: _image("png", 2048)),
     "png of 16 bits, interlaced": ("image", lambda: _png_lines(2048)),
     "png, gray of 16 bits": ("image", lambda: _image("png", 2048, "I;16")),

@@ -141,3 +141,32 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingExtraError, match=r"onnx is needed.*convert"):
         read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\x08\x08\x3a\x04\x0a\x02\x0a\x07", "a field ends behind its message"),
+        (b"\x08\x08\x3a\x05\x0a\x03\x0a\x01\xff", "expected names in UTF-8"),
+        (b"\x08\x08\x3a\x0b\x0a" + b"\xff" * 10, "a number does not end"),
+        (b"\x08\x08\x3a\x02\x0b\x0c", "wire type 3"),
+        (b"\x08\x08\x3a\x80\x89\x7a" + b"\x0a\0" * 1_000_000, "at most 200000 fields"),
+    ],
+)
+def test_messages_are_walked_over_before_they_are_parsed(
+    content: bytes, expected: str, tmp_path: Path
+) -> None:
+    """The library takes ninety bytes for an empty message of two, and gives out bytes for a broken name."""
+    (tmp_path / "a.onnx").write_bytes(content)
+    with pytest.raises(WeightsError, match=expected) as error:
+        read_weights(tmp_path / "a.onnx")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dims", [(), (3,), (0, 2**40), (2**40, 0)])
+def test_a_weight_without_outputs_or_inputs(dims: tuple[int, ...], tmp_path: Path) -> None:
+    count = 1 if dims == () else 0 if 0 in dims else dims[0]
+    weight = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, dims, [1.0] * count)
+    path = _save(tmp_path / "a", [_conv("w")], {"w": weight})
+    with pytest.raises(WeightsError, match="expected a weight of two dimensions or more"):
+        read_weights(path)
