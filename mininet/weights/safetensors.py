@@ -30,9 +30,8 @@ from mininet.weights.source import (
 )
 
 METADATA = "__metadata__"
-# The format allows 100 MB; 4 MiB hold 40,000 tensors and keep a hostile header's parsing under 200 MB of
-# memory.
-MAX_HEADER_BYTES = 4 << 20
+# The format allows 100 MB; 2 MiB hold 25,000 tensors and keep a hostile header under a second and 200 MB.
+MAX_HEADER_BYTES = 2 << 20
 ALIGNMENT = 8  # The header is padded so that the data starts aligned for the widest dtype.
 
 DTYPES: dict[str, np.dtype[Any]] = {
