@@ -91,7 +91,7 @@ PLACES: dict[str, Callable[[bytes], bytes]] = {
 def test_admitted_globals_are_these_and_build_data_only() -> None:
     """The written list: another one is a decision, made here as well."""
     names = "torch._utils._rebuild_tensor torch._utils._rebuild_tensor_v2 torch._utils._rebuild_parameter "
-    names += "torch.Size torch.device collections.OrderedDict collections.Counter"
+    names += "torch.Size torch.device collections.OrderedDict collections.Counter argparse.Namespace"
     types = "Double Float Half BFloat16 Long Int Short Char Byte Bool"
     dtypes = (
         "float64 double float32 float float16 half bfloat16 int64 long int32 int int16 short int8 uint8 bool"
