@@ -12,7 +12,8 @@ from mininet.cli.output import Progress, emit, emit_json, visible
 
 def _configure(parser: Parser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="checkpoint; without it, all are listed")
-    parser.add_argument("--cache", metavar="FOLDER", help="where to keep it (default: $MININET_CACHE)")
+    default = "$MININET_CACHE, or mininet in the user's cache folder"
+    parser.add_argument("--cache", metavar="FOLDER", help=f"where to keep it (default: {default})")
     add_json_option(parser)
 
 
