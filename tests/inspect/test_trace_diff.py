@@ -103,7 +103,7 @@ BUGS: dict[str, tuple[str, Callable[[Graph], Graph], str, str]] = {
         "mobilenet_v3_large",
         lambda g: swapped_gate(g, "features.6.block"),
         "features.6.block.2.activation",
-        "features.6.block.2",
+        "features.6.block.2.activation",
     ),
 }
 

@@ -33,7 +33,7 @@ FOREIGN = {
     "short": (b"ab", "starts with"),
     "html": (b"<!DOCTYPE html><html>404</html>", "a web page"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "damaged or truncated HDF5 file"),
-    "protobuf": (b"\x08\x07\x12\xff\xff\xff\xff\x0fx", "damaged or truncated: expected an ONNX model"),
+    "protobuf": (b"\x08\x07\x12\xff\xff\xff\xff\x0fx", "damaged or truncated: a field ends"),
     "pickle": (b"\x80\x04N.", "torch.save did not write"),
     "npy": (b"\x93NUMPY\x01\x00" + bytes(100), "single NumPy array"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
