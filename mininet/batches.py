@@ -59,10 +59,8 @@ def feature_rows(net: Network, x: Float32, at: str, pool: str | None) -> Float32
 
     Raises
     ------
-    UnknownNameError
-        If there is no such node.
     UnknownNameError, DTypeError
-        If ``pool`` is none of `POOLS` and not None.
+        If there is no such node, or ``pool`` is neither one of `POOLS` nor None.
     """
     if pool is not None:
         check_choice("pool", pool, POOLS)

@@ -92,6 +92,7 @@ def test_150_photos(case: Case, assets: Path, photos: list[tuple[Path, int]]) ->
         assert off.max() <= LOGITS_OF_REAL_PHOTOS, (
             f"{case.file}: logit {worst[1]} of {photos[worst[0]][0].name} is off by {off.max():g}"
         )
+        print(f"{case.file}: logits differ by {off.max():.2e} at most")
         other = np.flatnonzero(reference[np.arange(len(first)), first] < reference.max(1))
         assert not other.size, (
             f"{case.file}: another class comes first for {[photos[i][0].name for i in other]}"
