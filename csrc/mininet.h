@@ -6,8 +6,8 @@
  * power of two. The last block is filled up; its surplus lanes hold finite rubbish that no kernel reads.
  * Only the network's own input and outputs are planar, (c, h, w).
  *
- * A batch is run image by image, so that one image's activations stay in cache and a result cannot
- * depend on its neighbours.
+ * A batch is run image by image, or an image on each thread, so that one image's activations stay in the cache of one
+ * core and a result cannot depend on its neighbours.
  */
 #ifndef MININET_H
 #define MININET_H
@@ -59,6 +59,7 @@ typedef struct mn_step {
                                             /* right follow from the output's size */
     ptrdiff_t groups;
     ptrdiff_t means;                        /* whether the mean of each channel is to follow the output in memory */
+    ptrdiff_t halved;                       /* whether the last block, half empty, is laid out for registers of half a block */
     struct mn_step *first;                  /* of two fused convolutions: the first, as a step of its own; */
                                             /* in[0] is then its result, and x[0] its input */
     const float *constant[MN_MAX_CONSTANTS];
@@ -73,10 +74,10 @@ typedef struct {
     float *y, *workspace;
 } mn_views;
 
-/* A kernel does task number `task` of a step; tasks write disjoint parts of y and may run in any
- * order on any thread. How a step is cut into tasks never depends on the number of threads, so
- * neither does a single bit of the result. */
-typedef void (*mn_kernel)(const mn_step *step, const mn_views *views, ptrdiff_t task);
+/* A kernel does tasks first to last - 1 of a step; tasks write disjoint parts of y and may run in any order on any
+ * thread. It may do neighbouring tasks together where that is faster, but computes each value in the same way however
+ * they come: no bit of a result depends on which thread got which tasks. */
+typedef void (*mn_kernel)(const mn_step *step, const mn_views *views, ptrdiff_t first, ptrdiff_t last);
 typedef ptrdiff_t (*mn_split)(const mn_step *step);
 /* Floats of constant i that a step must come with; 0 for one that its kernel does not read. */
 ptrdiff_t mn_constant_floats(const mn_step *step, int i);
@@ -94,6 +95,9 @@ typedef struct {
 /* The instruction set chosen at first use: the best this CPU has, or what MININET_ISA names.
  * mn_isa_choice() returns NULL if that variable names a set that is unknown or not available. */
 const mn_isa *mn_isa_choice(void);
+/* Whether this CPU computes a register of the widest set in two halves, one after the other, as Zen 4 does: then half a
+ * register costs half as much, elsewhere as much as a whole one. */
+int mn_isa_double_pumped(void);
 /* Names of the sets that this build and this CPU can run, best first; NULL ends the list. */
 const char *const *mn_isa_available(void);
 
@@ -108,11 +112,12 @@ typedef struct {
 /* Fill in what depends on the instruction set: the tasks of each step. */
 void mn_prepare(mn_step *steps, ptrdiff_t count);
 /* Run all steps for each image of a batch on at most `threads` threads. `arena` must be aligned to 64 bytes and
- * hold arena + threads * workspace floats. `seconds`, if not NULL, receives the time of each step, summed over the
+ * hold arena + threads * workspace floats; or, if images are to run `abreast`, each on a thread of its own where there
+ * are enough of them, threads * (arena + workspace). `seconds`, if not NULL, receives the time of each step, summed over the
  * batch. Returns 0, or -1 if memory for the few counters of a parallel run could not be had. The caller's floating-point
  * environment (rounding, denormals, flags, traps) has no influence and is the same afterwards. */
 int mn_run(const mn_program *program, float *const *externals, ptrdiff_t batch, float *arena, int threads,
-           double *seconds);
+           int abreast, double *seconds);
 
 /* The most multiply-adds per second that one thread was seen to do in bursts of some 20 us, over `seconds`. */
 double mn_fma_peak(double seconds);
@@ -122,8 +127,8 @@ void mn_set_num_threads(int count);
 int mn_get_num_threads(void);
 int mn_cpu_count(void);
 
-/* `seat` numbers the threads of one job from 0, the caller's own. */
-typedef void (*mn_task)(void *context, ptrdiff_t step, ptrdiff_t task, int seat);
+/* Does tasks first to last - 1 of a step. `seat` numbers the threads of one job from 0, the caller's own. */
+typedef void (*mn_task)(void *context, ptrdiff_t step, ptrdiff_t first, ptrdiff_t last, int seat);
 /* Run every task of each of `steps` steps, step after step, on up to `threads` threads. The number of tasks of step
  * i lies `stride` bytes after that of step i - 1. Returns 0, or -1 if memory could not be had. */
 int mn_parallel_steps(mn_task run, void *context, const ptrdiff_t *tasks, size_t stride, ptrdiff_t steps, int threads);

@@ -21,7 +21,7 @@ static float *address(const run_context *c, const mn_operand *o)
     return c->externals[o->space - 1] + c->image * c->program->stride[o->space - 1] + o->offset;
 }
 
-static void run_task(void *context, ptrdiff_t step, ptrdiff_t task, int seat)
+static void run_tasks(void *context, ptrdiff_t step, ptrdiff_t first, ptrdiff_t last, int seat)
 {
     const run_context *c = context;
     const mn_step *s = c->program->steps + step;
@@ -30,7 +30,17 @@ static void run_task(void *context, ptrdiff_t step, ptrdiff_t task, int seat)
         address(c, &s->y),
         c->arena + c->program->arena + seat * c->program->workspace,
     };
-    c->isa->kernel[s->kernel](s, &views, task);
+    c->isa->kernel[s->kernel](s, &views, first, last);
+}
+
+/* Whole images, each from the first step to the last by one thread, which has an arena of its own. */
+static void run_images(void *context, ptrdiff_t unused, ptrdiff_t first, ptrdiff_t last, int seat)
+{
+    run_context c = *(const run_context *)context;
+    (void)unused;
+    c.arena += seat * (c.program->arena + c.program->workspace);
+    for (c.image = first; c.image < last; c.image++)
+        for (ptrdiff_t i = 0; i < c.program->count; i++) run_tasks(&c, i, 0, c.program->steps[i].tasks, 0);
 }
 
 static double now(void)
@@ -61,10 +71,10 @@ typedef struct {
     ptrdiff_t step;
 } single_context;
 
-static void run_single(void *context, ptrdiff_t step, ptrdiff_t task, int seat)
+static void run_single(void *context, ptrdiff_t step, ptrdiff_t first, ptrdiff_t last, int seat)
 {
     const single_context *c = context;
-    run_task(c->run, c->step + step, task, seat);
+    run_tasks(c->run, c->step + step, first, last, seat);
 }
 
 static int run_timed(run_context *c, double *seconds)
@@ -109,16 +119,21 @@ void mn_prepare(mn_step *steps, ptrdiff_t count)
  * it flushes denormals, which the workers could not know, and a rubbish lane raises no flag or trap of it. Workers
  * that this call starts inherit the default. */
 int mn_run(const mn_program *program, float *const *externals, ptrdiff_t batch, float *arena, int threads,
-           double *seconds)
+           int abreast, double *seconds)
 {
     run_context c = {program, mn_isa_choice(), externals, arena, threads, 0};
     int failed = 0;
     fenv_t callers;
     fegetenv(&callers);
     fesetenv(FE_DFL_ENV);
+    if (abreast && seconds == NULL) {               /* as many images as share out evenly; the rest one by one */
+        const ptrdiff_t shared = batch - batch % threads;
+        failed = mn_parallel_steps(run_images, &c, &shared, 0, 1, threads);
+        c.image = shared;
+    }
     for (; c.image < batch && !failed; c.image++) {
         if (seconds != NULL) failed = run_timed(&c, seconds);
-        else failed = mn_parallel_steps(run_task, &c, &program->steps[0].tasks, sizeof(mn_step), program->count, threads);
+        else failed = mn_parallel_steps(run_tasks, &c, &program->steps[0].tasks, sizeof(mn_step), program->count, threads);
     }
     fesetenv(&callers);
     return failed;

@@ -1,9 +1,10 @@
 /* threads.c: the worker pool.
  *
- * A job is a list of steps, each of some tasks. Whoever takes part claims tasks one by one from the
- * current step's counter, and goes on to the next step when all tasks of this one are done. Nothing
- * is dealt out beforehand, so a thread that the system puts to sleep holds up one task and no more,
- * and the caller alone can finish a job that no worker comes to help with.
+ * A job is a list of steps, each of some tasks. Whoever takes part claims a run of neighbouring tasks from the
+ * current step's counter, half of a fair share of what is left, and goes on to the next step when all tasks of
+ * this one are done. Long runs are faster, short ones at the end let all finish together. Nothing is dealt out
+ * beforehand, so a thread that the system puts to sleep holds up one run and no more, and the caller alone can
+ * finish a job that no worker comes to help with.
  *
  * The pool serves one job at a time. A caller who finds it busy (two Python threads, one network
  * each) runs its own job by itself. A job is counted: the last one to leave frees it, so the caller
@@ -80,14 +81,27 @@ static void leave(job *j)
     if (atomic_fetch_sub(&j->users, 1) == 1) free(j);
 }
 
+/* Claim a run of tasks, which begins at *first: how many. */
+static ptrdiff_t claim(counter *c, int seats, ptrdiff_t *first)
+{
+    ptrdiff_t run;
+    *first = atomic_load(&c->next);
+    do {
+        const ptrdiff_t left = c->tasks - *first;
+        if (left <= 0) return 0;
+        run = (left + 2 * seats - 1) / (2 * seats);
+    } while (!atomic_compare_exchange_weak(&c->next, first, *first + run));
+    return run;
+}
+
 static void take_part(job *j, int seat)
 {
     for (ptrdiff_t s = 0; s < j->steps; s++) {
         counter *c = &j->counters[s];
-        ptrdiff_t task;
-        while ((task = atomic_fetch_add(&c->next, 1)) < c->tasks) {
-            j->run(j->context, s, task, seat);
-            atomic_fetch_add(&c->done, 1);
+        ptrdiff_t first, run;
+        while ((run = claim(c, j->seats, &first)) > 0) {
+            j->run(j->context, s, first, first + run, seat);
+            atomic_fetch_add(&c->done, run);
         }
         for (int spins = 0; atomic_load(&c->done) < c->tasks; spins++) {
             if (spins < SPINS_BEFORE_YIELD) pause_briefly();
@@ -159,8 +173,7 @@ static void hire(int count)
 
 static void run_alone(mn_task run, void *context, const char *tasks, size_t stride, ptrdiff_t steps)
 {
-    for (ptrdiff_t s = 0; s < steps; s++)
-        for (ptrdiff_t t = 0; t < *(const ptrdiff_t *)(const void *)(tasks + (size_t)s * stride); t++) run(context, s, t, 0);
+    for (ptrdiff_t s = 0; s < steps; s++) run(context, s, 0, *(const ptrdiff_t *)(const void *)(tasks + (size_t)s * stride), 0);
 }
 
 static job *new_job(mn_task run, void *context, const char *tasks, size_t stride, ptrdiff_t steps, int seats)

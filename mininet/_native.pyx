@@ -37,7 +37,7 @@ cdef extern from "mininet.h" nogil:
         ptrdiff_t inputs
         mn_extent in_ "in"[2]
         mn_extent out
-        ptrdiff_t kh, kw, sh, sw, dh, dw, pt, pl, groups, means
+        ptrdiff_t kh, kw, sh, sw, dh, dw, pt, pl, groups, means, halved
         mn_step *first
         const float *constant[3]
         mn_operand x[2]
@@ -54,11 +54,12 @@ cdef extern from "mininet.h" nogil:
         ptrdiff_t stride[8]
 
     const mn_isa *mn_isa_choice()
+    int mn_isa_double_pumped()
     const char *const *mn_isa_available()
     ptrdiff_t mn_constant_floats(const mn_step *step, int i)
     void mn_prepare(mn_step *steps, ptrdiff_t count)
     int mn_run(const mn_program *program, float *const *externals, ptrdiff_t batch, float *arena, int threads,
-               double *seconds)
+               int abreast, double *seconds)
     double mn_fma_peak(double seconds)
     void mn_set_num_threads(int count)
     int mn_get_num_threads()
@@ -77,6 +78,9 @@ _NOTHING = np.zeros(0, np.float32)
 
 cdef enum:
     ALIGNMENT = 64      # bytes: a cache line
+
+_MOST_FLOATS_ABREAST = 1 << 26
+"""Scratch memory, 256 MB, up to which every thread gets an image of its own."""
 
 _MOST_FLOATS = 1 << 40
 """Of one tensor, or of all scratch memory: no product of sizes in C comes near to overflowing."""
@@ -108,6 +112,11 @@ def isa():
 def vector_width():
     """Floats in one vector register of that instruction set: the width of a weight panel."""
     return mn_isa_choice().width
+
+
+def double_pumped():
+    """Whether this processor computes its widest registers in two halves, so that half a register saves time."""
+    return bool(mn_isa_double_pumped())
 
 
 def fma_peak(double seconds=0.002):
@@ -204,6 +213,7 @@ cdef class Program:
         s.pt, s.pl = step.padding[0], step.padding[2]
         s.groups = step.groups
         s.means = step.means
+        s.halved = step.halved
         if not 1 <= len(step.inputs) <= MN_MAX_INPUTS or len(step.constants) > MN_MAX_CONSTANTS:
             raise MininetError(f"step {step.kernel}: {len(step.inputs)} inputs, {len(step.constants)} constants")
         s.inputs = len(step.inputs)
@@ -261,6 +271,8 @@ cdef class Program:
         cdef Py_ssize_t i
         cdef int failed, threads = mn_get_num_threads()
         cdef Py_ssize_t memory = self._program.arena + threads * self._program.workspace
+        cdef Py_ssize_t each = self._program.arena + self._program.workspace
+        cdef int abreast = 1 < threads <= batch and each <= _MOST_FLOATS_ABREAST // threads
         cdef object expected
         arrays = [*inputs, *outputs]
         if len(arrays) != self._program.externals or len(inputs) != self._inputs:
@@ -287,6 +299,8 @@ cdef class Program:
             if self._program.count:
                 clock = seconds
                 times = &clock[0]
+        if abreast:
+            memory = threads * each
         try:
             scratch = self._arenas.pop()
         except IndexError:
@@ -295,7 +309,7 @@ cdef class Program:
             scratch = _aligned(memory)
         arena = scratch
         with nogil:
-            failed = mn_run(&self._program, externals, batch, &arena[0], threads, times)
+            failed = mn_run(&self._program, externals, batch, &arena[0], threads, abreast, times)
         self._arenas.append(scratch)    # the array: its view would hold the view that it was made of, and so on
         if failed:
             raise MemoryError("no memory for the counters of a parallel run")

@@ -41,6 +41,15 @@ const char *const *mn_isa_available(void)
     return names;
 }
 
+int mn_isa_double_pumped(void)
+{
+#if defined(__x86_64__) && defined(__GNUC__)
+    return __builtin_cpu_is("amdfam19h");       /* Zen 3, which has no AVX-512, and Zen 4, which has it at half speed */
+#else
+    return 0;
+#endif
+}
+
 const mn_isa *mn_isa_choice(void)
 {
     static const mn_isa *choice;

@@ -8,6 +8,13 @@
  */
 #define MN_CONV_PANELS 2
 
+/* The loop over a stem's three channels is unrolled where there are 32 registers; 16 are too few. */
+#if MN_ROWS == 6
+#define MN_CONV_LOOP MN_ROLLED
+#else
+#define MN_CONV_LOOP
+#endif
+
 /* What the tiles of one output row have in common. */
 typedef struct {
     const mn_step *s;
@@ -30,7 +37,7 @@ MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, c
 {
     const mn_extent *in = &c->s->in[0];
     const ptrdiff_t plane = in->h * in->w * k.lanes, ix = ox * k.sw - c->s->pl;
-    vf sum[MN_ROWS][MN_CONV_PANELS];
+    vf sum[MN_THIN_ROWS][MN_CONV_PANELS];
     MN_UNROLL for (int i = 0; i < count; i++)
         MN_UNROLL for (int j = 0; j < panels; j++) sum[i][j] = mn_load(c->bias + j * MN_WIDTH);
     for (ptrdiff_t ky = c->ky0; ky < c->ky1; ky++) {
@@ -43,7 +50,8 @@ MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, c
                 weight += k.depth * MN_WIDTH;
                 continue;
             }
-            MN_ROLLED for (ptrdiff_t d = 0; d < k.depth; d++, weight += MN_WIDTH) {
+            MN_CONV_LOOP for (ptrdiff_t d = 0; d < k.depth; d++, weight += MN_WIDTH) {
+                mn_no_load_ahead();
                 vf wd[MN_CONV_PANELS];
                 MN_UNROLL for (int j = 0; j < panels; j++) wd[j] = mn_load(weight + j * c->panel);
                 MN_UNROLL for (int i = 0; i < count; i++) {
@@ -68,22 +76,19 @@ MN_INLINE void mn_inside(const mn_step *s, ptrdiff_t *first, ptrdiff_t *last)
 }
 
 #define MN_CONV_CASE(N, P, E) case N: mn_conv_tile(N, P, 0, E, k, c, ox); break;
-#define MN_CONV_CASES_4(P, E) MN_CONV_CASE(1, P, E) MN_CONV_CASE(2, P, E) MN_CONV_CASE(3, P, E) MN_CONV_CASE(4, P, E)
-#define MN_CONV_CASES_6(P, E) MN_CONV_CASES_4(P, E) MN_CONV_CASE(5, P, E) MN_CONV_CASE(6, P, E)
-#define MN_CONV_CASES_7(P, E) MN_CONV_CASES_6(P, E) MN_CONV_CASE(7, P, E)
 
 /* All columns of one output row by P panels: those at the edges one by one, the others dealt out evenly. */
-#define MN_CONV_FUNCTION(NAME, P, E, SHAPE)                                                                        \
+#define MN_CONV_FUNCTION(NAME, P, E, SHAPE, ROWS, CASES)                                                      \
     static MN_NOINLINE void NAME(const mn_conv_row *c)                                                             \
     {                                                                                                              \
         const mn_conv_shape k = SHAPE;                                                                             \
         ptrdiff_t first, last, ox = 0;                                                                             \
         mn_inside(c->s, &first, &last);                                                                            \
-        const ptrdiff_t tiles = mn_ceil_div(last - first, MN_ROWS);                                                \
+        const ptrdiff_t tiles = mn_ceil_div(last - first, ROWS);                                                   \
         for (; ox < first; ox++) mn_conv_tile(1, P, 1, E, k, c, ox);                                               \
         for (ptrdiff_t t = 0; t < tiles; t++) {                                                                    \
             const ptrdiff_t count = (last - first) / tiles + (t < (last - first) % tiles);                         \
-            switch (count) { MN_CONV_CASES(P, E) default: break; }                                                 \
+            switch (count) { CASES(MN_CONV_CASE, P, E) default: break; }                                           \
             ox += count;                                                                                           \
         }                                                                                                          \
         for (; ox < c->s->out.w; ox++) mn_conv_tile(1, P, 1, E, k, c, ox);                                         \
@@ -92,14 +97,14 @@ MN_INLINE void mn_inside(const mn_step *s, ptrdiff_t *first, ptrdiff_t *last)
 #define MN_CONV_ANY {c->s->kw, c->s->sw, c->s->dw, c->depth, c->s->in[0].lanes}
 #define MN_CONV_STEM {3, 2, 1, 3, 1}            /* 3x3, stride 2, on a planar picture of three channels */
 
-MN_CONV_FUNCTION(mn_conv_1, 1, MN_CLAMP, MN_CONV_ANY)
-MN_CONV_FUNCTION(mn_conv_2, 2, MN_CLAMP, MN_CONV_ANY)
-MN_CONV_FUNCTION(mn_conv_1_swish, 1, MN_SWISH, MN_CONV_ANY)
-MN_CONV_FUNCTION(mn_conv_2_swish, 2, MN_SWISH, MN_CONV_ANY)
-MN_CONV_FUNCTION(mn_stem_1, 1, MN_CLAMP, MN_CONV_STEM)
-MN_CONV_FUNCTION(mn_stem_2, 2, MN_CLAMP, MN_CONV_STEM)
-MN_CONV_FUNCTION(mn_stem_1_swish, 1, MN_SWISH, MN_CONV_STEM)
-MN_CONV_FUNCTION(mn_stem_2_swish, 2, MN_SWISH, MN_CONV_STEM)
+MN_CONV_FUNCTION(mn_conv_1, 1, MN_CLAMP, MN_CONV_ANY, MN_THIN_ROWS, MN_THIN_CASES)
+MN_CONV_FUNCTION(mn_conv_2, 2, MN_CLAMP, MN_CONV_ANY, MN_ROWS, MN_CASES)
+MN_CONV_FUNCTION(mn_conv_1_swish, 1, MN_SWISH, MN_CONV_ANY, MN_THIN_ROWS, MN_THIN_CASES)
+MN_CONV_FUNCTION(mn_conv_2_swish, 2, MN_SWISH, MN_CONV_ANY, MN_ROWS, MN_CASES)
+MN_CONV_FUNCTION(mn_stem_1, 1, MN_CLAMP, MN_CONV_STEM, MN_THIN_ROWS, MN_THIN_CASES)
+MN_CONV_FUNCTION(mn_stem_2, 2, MN_CLAMP, MN_CONV_STEM, MN_ROWS, MN_CASES)
+MN_CONV_FUNCTION(mn_stem_1_swish, 1, MN_SWISH, MN_CONV_STEM, MN_THIN_ROWS, MN_THIN_CASES)
+MN_CONV_FUNCTION(mn_stem_2_swish, 2, MN_SWISH, MN_CONV_STEM, MN_ROWS, MN_CASES)
 
 static void mn_conv_columns(const mn_conv_row *c, ptrdiff_t panels)
 {

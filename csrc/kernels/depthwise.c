@@ -10,14 +10,17 @@ MN_INLINE void mn_copy(const float *x, ptrdiff_t floats, float *y)
     }
 }
 
-static void mn_copy_row(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t iy, float *slot)
+static void mn_copy_row(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, ptrdiff_t iy, float *slot,
+                        ptrdiff_t apart)
 {
-    const ptrdiff_t row = s->in[0].w * MN_BLOCK;
-    mn_copy(v->x[0] + b * mn_plane(&s->in[0]) + iy * row, row, slot);
+    const ptrdiff_t row = s->in[0].w * MN_BLOCK, plane = mn_plane(&s->in[0]);
+    for (ptrdiff_t i = 0; i < blocks; i++) mn_copy(v->x[0] + (b + i) * plane + iy * row, row, slot + i * apart);
 }
 
-static void mn_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)
+static void mn_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
 {
-    MN_GO_HALF(s, v, task)
-    mn_window_block(s, v, task, mn_copy_row);
+    for (ptrdiff_t b = first; b < last; b++) {
+        MN_GO_HALF(s, v, b)
+        mn_window_blocks(s, v, b, 1, mn_copy_row);
+    }
 }

@@ -10,66 +10,75 @@
  * workspace: a ring. One task is one block.
  */
 
-/* `pixels` of block b of the expansion, from the given one on. */
-MN_INLINE void mn_expand(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t pixel, ptrdiff_t pixels, float *y)
+/* `pixels` of some blocks of the expansion, from the given one on; each block's go to where the last one's went, `apart`
+ * floats on. */
+MN_INLINE void mn_expand(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, ptrdiff_t pixel, ptrdiff_t pixels,
+                         float *y, ptrdiff_t apart)
 {
     const mn_step *f = s->first;
-    const mn_product p = {f->in[0].c, mn_plane(&f->in[0]), 0, f->activation, NULL, NULL};
-    const ptrdiff_t c = b * MN_BLOCK;
-    mn_multiply_panels(&p, pixels, 0, mn_panels_of_block(&f->out, b), v->x[0] + pixel * MN_BLOCK,
-                       f->constant[0] + c * p.k, f->constant[1] + c, y);
-    mn_finish(y, pixels * MN_BLOCK, f->activation);
+    const mn_product p = {f->in[0].c, mn_plane(&f->in[0]), apart, f->activation, NULL, NULL};
+    const ptrdiff_t c = b * MN_BLOCK, panels = (blocks - 1) * (MN_BLOCK / MN_WIDTH) + mn_panels_of_block(&f->out, b + blocks - 1);
+    mn_multiply_panels(&p, pixels, 0, panels, v->x[0] + pixel * MN_BLOCK, f->constant[0] + c * p.k, f->constant[1] + c, y);
+    for (ptrdiff_t i = 0; i < blocks; i++) mn_finish(y + i * apart, pixels * MN_BLOCK, f->activation);
 }
 
-static void mn_expand_row(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t iy, float *slot)
+static void mn_expand_row(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, ptrdiff_t iy, float *slot,
+                          ptrdiff_t apart)
 {
     const ptrdiff_t w = s->in[0].w;
-    mn_expand(s, v, b, iy * w, w, slot);
+    mn_expand(s, v, b, blocks, iy * w, w, slot, apart);
 }
 
-static void mn_conv_row_of_block(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t iy, float *slot)
+static void mn_conv_row_of_blocks(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, ptrdiff_t iy, float *slot,
+                                  ptrdiff_t apart)
 {
     const mn_step *f = s->first;
-    const ptrdiff_t panels = mn_panels_of_block(&f->out, b);
+    const ptrdiff_t first = b * (MN_BLOCK / MN_WIDTH);
+    const ptrdiff_t panels = (blocks - 1) * (MN_BLOCK / MN_WIDTH) + mn_panels_of_block(&f->out, b + blocks - 1);
     for (ptrdiff_t n = 0; n < panels; n += MN_CONV_PANELS) {
-        float *const lanes[] = {slot + n * MN_WIDTH, slot + (n + 1) * MN_WIDTH};
-        mn_conv_panels(f, v->x[0], iy, 0, b * (MN_BLOCK / MN_WIDTH) + n, mn_least(panels - n, MN_CONV_PANELS), lanes, MN_BLOCK);
+        float *const lanes[] = {mn_lanes(slot, apart, n * MN_WIDTH), mn_lanes(slot, apart, (n + 1) * MN_WIDTH)};
+        mn_conv_panels(f, v->x[0], iy, 0, first + n, mn_least(panels - n, MN_CONV_PANELS), lanes, MN_BLOCK);
     }
-    mn_finish(slot, f->out.w * MN_BLOCK, f->activation);
+    for (ptrdiff_t i = 0; i < blocks; i++) mn_finish(slot + i * apart, f->out.w * MN_BLOCK, f->activation);
 }
 
 /* A row that is no whole number of tiles (14 pixels are 5 + 5 + 4 where a tile has 6) keeps the FMA units waiting. Where
- * a block's plane is small enough for L1, all its pixels are expanded at once, into what follows the ring, and taken
+ * a block's plane is small enough for L1, all its pixels are expanded at once, into what follows the rings, and taken
  * from there row by row. */
-#define MN_SMALL_PLANE 4096         /* floats; ops/fused_depthwise.py reserves as much */
+#define MN_SMALL_PLANE 4096         /* floats; ops/fused_depthwise.py reserves as much for each block */
 
 MN_INLINE int mn_expands_whole(const mn_step *s)
 {
     return s->in[0].w % MN_ROWS != 0 && mn_plane(&s->in[0]) <= MN_SMALL_PLANE;
 }
 
-MN_INLINE float *mn_expanded(const mn_step *s, const mn_views *v) { return v->workspace + mn_ring_floats(s); }
+MN_INLINE float *mn_expanded(const mn_step *s, const mn_views *v) { return v->workspace + MN_TOGETHER * mn_ring_floats(s); }
 
-static void mn_take_row(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t iy, float *slot)
+static void mn_take_row(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, ptrdiff_t iy, float *slot,
+                        ptrdiff_t apart)
 {
-    const ptrdiff_t row = s->in[0].w * MN_BLOCK;
+    const ptrdiff_t row = s->in[0].w * MN_BLOCK, plane = mn_plane(&s->in[0]);
     (void)b;
-    mn_copy(mn_expanded(s, v) + iy * row, row, slot);
+    for (ptrdiff_t i = 0; i < blocks; i++) mn_copy(mn_expanded(s, v) + i * plane + iy * row, row, slot + i * apart);
 }
 
-static void mn_expand_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)
+static void mn_expand_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
 {
-    MN_GO_HALF(s, v, task)
-    if (!mn_expands_whole(s)) {
-        mn_window_block(s, v, task, mn_expand_row);
-        return;
+    for (ptrdiff_t b = first, blocks; b < last; b += blocks) {
+        MN_GO_HALF(s, v, b)
+        blocks = mn_together(s, b, last);
+        if (mn_expands_whole(s)) {
+            mn_expand(s, v, b, blocks, 0, s->in[0].h * s->in[0].w, mn_expanded(s, v), mn_plane(&s->in[0]));
+            mn_window_blocks(s, v, b, blocks, mn_take_row);
+        } else mn_window_blocks(s, v, b, blocks, mn_expand_row);
     }
-    mn_expand(s, v, task, 0, s->in[0].h * s->in[0].w, mn_expanded(s, v));
-    mn_window_block(s, v, task, mn_take_row);
 }
 
-static void mn_conv_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)
+static void mn_conv_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
 {
-    MN_GO_HALF(s, v, task)
-    mn_window_block(s, v, task, mn_conv_row_of_block);
+    for (ptrdiff_t b = first, blocks; b < last; b += blocks) {
+        MN_GO_HALF(s, v, b)
+        blocks = mn_together(s, b, last);
+        mn_window_blocks(s, v, b, blocks, mn_conv_row_of_blocks);
+    }
 }

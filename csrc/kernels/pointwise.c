@@ -7,7 +7,7 @@
  *
  * Tasks are runs of pixels x runs of whole blocks of output channels: enough pixels to use a panel well, and where
  * there are few pixels, as many blocks as make some 2^18 multiply-adds; a linear layer, which waits for its weights,
- * has smaller ones.
+ * has smaller ones. Tasks of the same pixels are done together, since a tile likes to have several panels.
  */
 #define MN_TASK_ROWS (16 * MN_ROWS)
 
@@ -22,16 +22,26 @@ static ptrdiff_t mn_pointwise_tasks(const mn_step *s)
     return mn_ceil_div(s->out.h * s->out.w, MN_TASK_ROWS) * mn_ceil_div(mn_blocks(s->out.c), mn_blocks_per_task(s));
 }
 
-static void mn_pointwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t task)
+/* Pixels from `row` on, output channels c to end - 1. */
+static void mn_pointwise_part(const mn_step *s, const mn_views *v, ptrdiff_t row, ptrdiff_t c, ptrdiff_t end)
 {
-    const ptrdiff_t pixels = s->out.h * s->out.w, per_task = mn_blocks_per_task(s);
-    const ptrdiff_t groups = mn_ceil_div(mn_blocks(s->out.c), per_task);
-    const ptrdiff_t row = task / groups * MN_TASK_ROWS, c = task % groups * per_task * MN_BLOCK;
-    const ptrdiff_t rows = mn_least(MN_TASK_ROWS, pixels - row), channels = mn_least(per_task * MN_BLOCK, s->out.c - c);
+    const ptrdiff_t pixels = s->out.h * s->out.w, rows = mn_least(MN_TASK_ROWS, pixels - row);
+    const ptrdiff_t panels = mn_ceil_div(end - c, MN_WIDTH);
     const mn_product p = {s->in[0].c, mn_plane(&s->in[0]), mn_plane(&s->out), s->activation, v->x[1], v->y};
     float *y = v->y + row * MN_BLOCK;
     const float *x = v->x[0] + row * MN_BLOCK, *w = s->constant[0] + c * p.k, *bias = s->constant[1] + c;
-    if (pixels == 1) mn_multiply_single(&p, c, mn_ceil_div(channels, MN_WIDTH), x, w, bias, y);
-    else mn_multiply_panels(&p, rows, c, mn_ceil_div(channels, MN_WIDTH), x, w, bias, y);
-    for (ptrdiff_t b = c; b < c + channels; b += MN_BLOCK) mn_finish(mn_lanes(y, p.yblock, b), rows * MN_BLOCK, s->activation);
+    if (pixels == 1) mn_multiply_single(&p, c, panels, x, w, bias, y);
+    else mn_multiply_panels(&p, rows, c, panels, x, w, bias, y);
+    for (ptrdiff_t b = c; b < end; b += MN_BLOCK) mn_finish(mn_lanes(y, p.yblock, b), rows * MN_BLOCK, s->activation);
+}
+
+static void mn_pointwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
+{
+    const ptrdiff_t per_task = mn_blocks_per_task(s), groups = mn_ceil_div(mn_blocks(s->out.c), per_task);
+    while (first < last) {
+        const ptrdiff_t group = first % groups, together = mn_least(last - first, groups - group);
+        const ptrdiff_t end = mn_least(s->out.c, (group + together) * per_task * MN_BLOCK);
+        mn_pointwise_part(s, v, first / groups * MN_TASK_ROWS, group * per_task * MN_BLOCK, end);
+        first += together;
+    }
 }

@@ -27,17 +27,17 @@ MN_INLINE vf mn_end_product(const int ending, const mn_product *p, mn_clamp clam
  * takes its x straight from memory as a broadcast operand. rows and panels are constants at every
  * call, which the unrolling needs. Panel j of pixel 0 goes to y[j] + at. */
 MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const mn_product *p, const float *x, const float *w,
-                       const float *bias, float *const *y, ptrdiff_t at, mn_clamp clamp)
+                       const float *bias, float *const *y, ptrdiff_t at, const float *ahead, mn_clamp clamp)
 {
-    vf sum[MN_ROWS][MN_PANELS];
+    vf sum[MN_THIN_ROWS][MN_PANELS];
     const ptrdiff_t panel = p->k * MN_WIDTH;
     MN_UNROLL for (int r = 0; r < rows; r++)
         MN_UNROLL for (int j = 0; j < panels; j++) sum[r][j] = mn_load(bias + j * MN_WIDTH);
     for (ptrdiff_t left = p->k; left > 0; left -= MN_BLOCK, x += p->xblock) {
         const float *pixel = x, *end = x + mn_least(left, MN_BLOCK);
-        for (; pixel < end; pixel++, w += MN_WIDTH) {
+        for (; pixel < end; pixel++, w += MN_WIDTH, ahead += MN_WIDTH) {
             vf weight[MN_PANELS];
-            mn_prefetch(w + MN_AHEAD);
+            mn_prefetch(ahead);
             MN_UNROLL for (int j = 0; j < panels; j++) weight[j] = mn_load(w + j * panel);
             MN_UNROLL for (int r = 0; r < rows; r++) {
                 const vf value = mn_set(pixel[r * MN_BLOCK]);
@@ -52,39 +52,35 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const
         }
 }
 
-#define MN_TILE_CASE(R, P, E) case R: mn_tile(R, P, E, p, x, w, bias, y, at, clamp); break;
-#define MN_CASES_4(P, E) MN_TILE_CASE(1, P, E) MN_TILE_CASE(2, P, E) MN_TILE_CASE(3, P, E) MN_TILE_CASE(4, P, E)
-#define MN_CASES_6(P, E) MN_CASES_4(P, E) MN_TILE_CASE(5, P, E) MN_TILE_CASE(6, P, E)
-#define MN_CASES_7(P, E) MN_CASES_6(P, E) MN_TILE_CASE(7, P, E)
+#define MN_TILE_CASE(R, P, E) case R: mn_tile(R, P, E, p, x, w, bias, y, at, ahead, clamp); break;
 
 /* `rows` pixels by P panels, tile after tile. Pixels are dealt out evenly (10 = 5 + 5, not 7 + 3), since a thin tile
- * is a slow one. */
-#define MN_TILE_FUNCTION(NAME, P, E)                                                                            \
+ * is a slow one. The first P tiles fetch what lies MN_AHEAD of all P panels, the others nothing new. */
+#define MN_TILE_FUNCTION(NAME, P, E, ROWS, CASES)                                                               \
     static MN_NOINLINE void NAME(ptrdiff_t rows, const mn_product *p, const float *x, const float *w,           \
                                  const float *bias, float *const *y)                                            \
     {                                                                                                           \
         const mn_clamp clamp = mn_clamp_of(p->activation);                                                      \
-        const ptrdiff_t tiles = mn_ceil_div(rows, MN_ROWS), least = rows / tiles, more = rows % tiles;          \
+        const ptrdiff_t tiles = mn_ceil_div(rows, ROWS), least = rows / tiles, more = rows % tiles;             \
         ptrdiff_t at = 0;                                                                                       \
         for (ptrdiff_t t = 0; t < tiles; t++) {                                                                 \
             const ptrdiff_t count = least + (t < more);                                                         \
-            switch (count) { MN_CASES(P, E) default: break; }                                                   \
+            const float *ahead = t < (P) ? w + MN_AHEAD + t * p->k * MN_WIDTH : w;                              \
+            switch (count) { CASES(MN_TILE_CASE, P, E) default: break; }                                        \
             x += count * MN_BLOCK, at += count * MN_BLOCK;                                                      \
         }                                                                                                       \
     }
 
-MN_TILE_FUNCTION(mn_tiles_1, 1, MN_CLAMP)
-MN_TILE_FUNCTION(mn_tiles_1_swish, 1, MN_SWISH)
-MN_TILE_FUNCTION(mn_tiles_1_residual, 1, MN_RESIDUAL)
-#if MN_PANELS > 1
-MN_TILE_FUNCTION(mn_tiles_2, 2, MN_CLAMP)
-MN_TILE_FUNCTION(mn_tiles_2_swish, 2, MN_SWISH)
-MN_TILE_FUNCTION(mn_tiles_2_residual, 2, MN_RESIDUAL)
-#endif
+MN_TILE_FUNCTION(mn_tiles_1, 1, MN_CLAMP, MN_THIN_ROWS, MN_THIN_CASES)
+MN_TILE_FUNCTION(mn_tiles_1_swish, 1, MN_SWISH, MN_THIN_ROWS, MN_THIN_CASES)
+MN_TILE_FUNCTION(mn_tiles_1_residual, 1, MN_RESIDUAL, MN_THIN_ROWS, MN_THIN_CASES)
+MN_TILE_FUNCTION(mn_tiles_2, 2, MN_CLAMP, MN_ROWS, MN_CASES)
+MN_TILE_FUNCTION(mn_tiles_2_swish, 2, MN_SWISH, MN_ROWS, MN_CASES)
+MN_TILE_FUNCTION(mn_tiles_2_residual, 2, MN_RESIDUAL, MN_ROWS, MN_CASES)
 #if MN_PANELS > 2
-MN_TILE_FUNCTION(mn_tiles_3, 3, MN_CLAMP)
-MN_TILE_FUNCTION(mn_tiles_3_swish, 3, MN_SWISH)
-MN_TILE_FUNCTION(mn_tiles_3_residual, 3, MN_RESIDUAL)
+MN_TILE_FUNCTION(mn_tiles_3, 3, MN_CLAMP, MN_ROWS, MN_CASES)
+MN_TILE_FUNCTION(mn_tiles_3_swish, 3, MN_SWISH, MN_ROWS, MN_CASES)
+MN_TILE_FUNCTION(mn_tiles_3_residual, 3, MN_RESIDUAL, MN_ROWS, MN_CASES)
 #endif
 
 typedef void (*mn_tiles)(ptrdiff_t rows, const mn_product *p, const float *x, const float *w, const float *bias, float *const *y);
@@ -93,10 +89,8 @@ static const mn_tiles mn_tiles_of[MN_ENDINGS][MN_PANELS] = {
 #if MN_PANELS == 3
     {mn_tiles_1, mn_tiles_2, mn_tiles_3}, {mn_tiles_1_swish, mn_tiles_2_swish, mn_tiles_3_swish},
     {mn_tiles_1_residual, mn_tiles_2_residual, mn_tiles_3_residual},
-#elif MN_PANELS == 2
-    {mn_tiles_1, mn_tiles_2}, {mn_tiles_1_swish, mn_tiles_2_swish}, {mn_tiles_1_residual, mn_tiles_2_residual},
 #else
-    {mn_tiles_1}, {mn_tiles_1_swish}, {mn_tiles_1_residual},
+    {mn_tiles_1, mn_tiles_2}, {mn_tiles_1_swish, mn_tiles_2_swish}, {mn_tiles_1_residual, mn_tiles_2_residual},
 #endif
 };
 
@@ -159,13 +153,13 @@ static void mn_multiply_single(const mn_product *p, ptrdiff_t c, ptrdiff_t panel
 }
 
 /* `rows` pixels by `panels` panels, the first of which holds output channel c. Panels outside, pixels inside: a
- * panel (k vectors) stays in cache while all pixels stream past it. */
+ * panel (k vectors) stays in cache while all pixels stream past it. Panels, too, are dealt out evenly. */
 static void mn_multiply_panels(const mn_product *p, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t panels, const float *x,
                                const float *w, const float *bias, float *y)
 {
     const mn_tiles *const tiles = mn_tiles_of[mn_product_ending(p)];
-    while (panels > 0) {
-        const ptrdiff_t now = mn_least(panels, MN_PANELS);
+    for (ptrdiff_t groups = mn_ceil_div(panels, MN_PANELS); groups > 0; groups--) {
+        const ptrdiff_t now = mn_ceil_div(panels, groups);
         float *lanes[MN_PANELS];
         for (int j = 0; j < now; j++) lanes[j] = mn_lanes(y, p->yblock, c + j * MN_WIDTH);
         tiles[now - 1](rows, p, x, w, bias, lanes);

@@ -3,9 +3,10 @@
  * `vf` holds MN_WIDTH floats, which divides MN_BLOCK. mn_max and mn_min return their SECOND argument when either is
  * NaN, as the x86 instructions do: mn_max(zero, x) therefore passes a NaN in x on.
  *
- * MN_ROWS x MN_PANELS is the register tile of a matrix product: pixels by panels of MN_WIDTH output channels; MN_COLUMNS
- * is the number of sums that a sliding window keeps. They are chosen so that sums, weights and one broadcast value fit
- * the register file (32 registers with AVX-512 and NEON, 16 with AVX2) and cover the latency of an FMA.
+ * MN_ROWS x MN_PANELS is the register tile of a matrix product: pixels by panels of MN_WIDTH output channels. Where one
+ * panel is all there is, a tile has MN_THIN_ROWS pixels. MN_COLUMNS is the number of sums that a sliding window keeps. They
+ * are chosen so that sums, weights and one broadcast value fit the register file (32 registers with AVX-512 and NEON, 16
+ * with AVX2), cover the latency of an FMA, and load less than two values for two multiply-adds: no processor loads more.
  */
 #ifndef MN_VEC_H
 #define MN_VEC_H
@@ -29,6 +30,13 @@
 #define mn_opaque(v) ((void)0)
 #endif
 
+/* The compiler moves no load across this: it would load ahead more than there are registers for. */
+#if defined(__GNUC__)
+#define mn_no_load_ahead() __asm__ __volatile__("" ::: "memory")
+#else
+#define mn_no_load_ahead() ((void)0)
+#endif
+
 /* How far ahead of its use a weight is fetched, in floats: all constants of a program follow one another in memory in
  * the order of use, so this reaches into the steps that come next, while this one computes. Half an L2 of 1 MB. */
 #define MN_AHEAD ((ptrdiff_t)128 * 1024)
@@ -39,7 +47,8 @@
 #define MN_WIDTH 16
 #define MN_SINGLE_PANELS 4
 #define MN_ROWS 7
-#define MN_PANELS 1
+#define MN_THIN_ROWS 14
+#define MN_PANELS 3
 #define MN_COLUMNS 14
 typedef __m512 vf;
 MN_INLINE vf mn_load(const float *p) { return _mm512_loadu_ps(p); }
@@ -60,9 +69,11 @@ MN_INLINE vf mn_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 #define MN_SINGLE_PANELS 2
 #ifdef MN_32_REGISTERS              /* AVX-512 VL has that many for 256-bit vectors too */
 #define MN_ROWS 7
+#define MN_THIN_ROWS 14
 #define MN_PANELS 3
 #else
 #define MN_ROWS 6
+#define MN_THIN_ROWS 12
 #define MN_PANELS 2
 #endif
 #define MN_COLUMNS 14
@@ -84,6 +95,7 @@ MN_INLINE vf mn_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 #define MN_WIDTH 4
 #define MN_SINGLE_PANELS 4
 #define MN_ROWS 7
+#define MN_THIN_ROWS 14
 #define MN_PANELS 3
 #define MN_COLUMNS 14
 typedef float32x4_t vf;
@@ -104,6 +116,7 @@ MN_INLINE vf mn_min(vf a, vf b) { return vminq_f32(a, b); }
 #define MN_WIDTH 1
 #define MN_SINGLE_PANELS 4
 #define MN_ROWS 4
+#define MN_THIN_ROWS 8
 #define MN_PANELS 2
 #define MN_COLUMNS 14
 typedef float vf;
@@ -133,15 +146,24 @@ MN_INLINE vf mn_min(vf a, vf b) { return a < b ? a : b; }
 #define MN_ROLLED
 #endif
 
+/* CASE(n, ...) for every n from 1 to the number of rows that a tile has at most, and a tile of one panel. */
+#define MN_TO_4(CASE, ...) CASE(1, __VA_ARGS__) CASE(2, __VA_ARGS__) CASE(3, __VA_ARGS__) CASE(4, __VA_ARGS__)
+#define MN_TO_6(CASE, ...) MN_TO_4(CASE, __VA_ARGS__) CASE(5, __VA_ARGS__) CASE(6, __VA_ARGS__)
+#define MN_TO_7(CASE, ...) MN_TO_6(CASE, __VA_ARGS__) CASE(7, __VA_ARGS__)
+#define MN_TO_8(CASE, ...) MN_TO_7(CASE, __VA_ARGS__) CASE(8, __VA_ARGS__)
+#define MN_TO_12(CASE, ...) \
+    MN_TO_8(CASE, __VA_ARGS__) CASE(9, __VA_ARGS__) CASE(10, __VA_ARGS__) CASE(11, __VA_ARGS__) CASE(12, __VA_ARGS__)
+#define MN_TO_14(CASE, ...) MN_TO_12(CASE, __VA_ARGS__) CASE(13, __VA_ARGS__) CASE(14, __VA_ARGS__)
+
 #if MN_ROWS == 7
-#define MN_CASES MN_CASES_7
-#define MN_CONV_CASES MN_CONV_CASES_7
+#define MN_CASES MN_TO_7
+#define MN_THIN_CASES MN_TO_14
 #elif MN_ROWS == 6
-#define MN_CASES MN_CASES_6
-#define MN_CONV_CASES MN_CONV_CASES_6
+#define MN_CASES MN_TO_6
+#define MN_THIN_CASES MN_TO_12
 #else
-#define MN_CASES MN_CASES_4
-#define MN_CONV_CASES MN_CONV_CASES_4
+#define MN_CASES MN_TO_4
+#define MN_THIN_CASES MN_TO_8
 #endif
 
 MN_INLINE ptrdiff_t mn_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }

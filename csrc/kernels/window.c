@@ -99,39 +99,58 @@ static void mn_window_row(const mn_step *s, const mn_ring *ring, ptrdiff_t panel
     mn_finish(y, s->out.w * MN_BLOCK, s->activation);
 }
 
-/* A block that is at most half full is left to registers of half its width, where there are such (see isa/kernels.h). */
+/* A block that is at most half full may be left to registers of half its width (see isa/kernels.h). */
+MN_INLINE int mn_is_halved(const mn_step *s, ptrdiff_t b) { return s->halved && b == mn_blocks(s->out.c) - 1; }
+
 #ifdef MN_HALF
 #define MN_GO_HALF(S, V, TASK) \
-    if ((S)->out.c - (TASK) * MN_BLOCK <= MN_BLOCK / 2) { MN_HALF.kernel[(S)->kernel](S, V, TASK); return; }
+    if (mn_is_halved(S, TASK)) { MN_HALF.kernel[(S)->kernel](S, V, TASK, (TASK) + 1); return; }
 #else
 #define MN_GO_HALF(S, V, TASK)
 #endif
 
-/* Fills one slot, margins included, with input row iy of block b. */
-typedef void (*mn_fill)(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t iy, float *slot);
+/* Blocks that the fused kernels do at once: two make a tile of as many panels as it likes, one would not. */
+#define MN_TOGETHER 2               /* ops/fused_depthwise.py reserves scratch memory for as many */
 
-/* All output rows of block b, and their mean while they are in the cache, if a squeeze-and-excite block wants it.
- * constant: 0 weights [block][kh kw][BLOCK], 1 bias. */
-MN_INLINE void mn_window_block(const mn_step *s, const mn_views *v, ptrdiff_t b, mn_fill fill)
+/* How many of blocks b to last - 1 to do at once; one that is left to smaller registers is done alone. */
+MN_INLINE ptrdiff_t mn_together(const mn_step *s, ptrdiff_t b, ptrdiff_t last)
 {
-    const float *w = s->constant[0] + b * s->kh * s->kw * MN_BLOCK, *bias = s->constant[1] + b * MN_BLOCK;
-    const ptrdiff_t rows = (s->kh - 1) * s->dh + 1, panels = mn_panels_of_block(&s->out, b);
+    const ptrdiff_t blocks = mn_least(last - b, MN_TOGETHER);
+    return blocks > 1 && mn_is_halved(s, b + blocks - 1) ? blocks - 1 : blocks;
+}
+
+/* Fills a slot, from behind its left margin on, with input row iy of block b; and the slots of the blocks that follow,
+ * each `apart` floats from the one before. */
+typedef void (*mn_fill)(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, ptrdiff_t iy, float *slot,
+                        ptrdiff_t apart);
+
+/* All output rows of `blocks` blocks from b on, each with a ring of its own, and their means while they are in the cache,
+ * if a squeeze-and-excite block wants them. constant: 0 weights [block][kh kw][BLOCK], 1 bias. */
+MN_INLINE void mn_window_blocks(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, mn_fill fill)
+{
+    const ptrdiff_t rows = (s->kh - 1) * s->dh + 1, taps = s->kh * s->kw * MN_BLOCK, apart = mn_ring_floats(s);
+    const ptrdiff_t line = s->out.w * MN_BLOCK, plane = mn_plane(&s->out);
     mn_ring ring = {v->workspace, mn_ring_rows(s), mn_ring_length(s), 0};
-    float *y = v->y + b * mn_plane(&s->out);
     ptrdiff_t next = -s->pt;                    /* first input row that no slot has held yet */
-    memset(ring.memory, 0, (size_t)(ring.rows * ring.length) * sizeof(float));      /* the margins stay zero */
+    memset(ring.memory, 0, (size_t)(blocks * apart) * sizeof(float));       /* the margins stay zero */
     /* Row oy is computed after the rows of oy + 1 have been filled in: what a window reads was not written just
      * now, when the store would still be on its way, and filling overlaps with computing. */
     for (ptrdiff_t oy = -1; oy < s->out.h; oy++) {
         const ptrdiff_t top = oy * s->sh - s->pt, end = oy + 1 < s->out.h ? top + s->sh + rows : next;
         for (next = mn_most(next, top + s->sh); next < end; next++) {
             float *slot = mn_ring_slot(&ring, next - top);
-            if (next >= 0 && next < s->in[0].h) fill(s, v, b, next, slot + s->pl * MN_BLOCK);
-            else memset(slot, 0, (size_t)ring.length * sizeof(float));
+            if (next >= 0 && next < s->in[0].h) fill(s, v, b, blocks, next, slot + s->pl * MN_BLOCK, apart);
+            else
+                for (ptrdiff_t i = 0; i < blocks; i++) memset(slot + i * apart, 0, (size_t)ring.length * sizeof(float));
         }
-        if (oy >= 0) mn_window_row(s, &ring, panels, w, bias, y + oy * s->out.w * MN_BLOCK);
+        for (ptrdiff_t i = b; i < b + blocks && oy >= 0; i++) {
+            const mn_ring of_block = {ring.memory + (i - b) * apart, ring.rows, ring.length, ring.oldest};
+            mn_window_row(s, &of_block, mn_panels_of_block(&s->out, i), s->constant[0] + i * taps,
+                          s->constant[1] + i * MN_BLOCK, v->y + i * plane + oy * line);
+        }
         ring.oldest += s->sh;
         if (ring.oldest >= ring.rows) ring.oldest -= ring.rows;
     }
-    if (s->means) mn_mean_block(y, &s->out, v->y + mn_floats(&s->out) + b * MN_BLOCK);
+    for (ptrdiff_t i = b; i < b + blocks && s->means; i++)
+        mn_mean_block(v->y + i * plane, &s->out, v->y + mn_floats(&s->out) + i * MN_BLOCK);
 }

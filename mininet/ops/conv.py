@@ -61,18 +61,23 @@ def depthwise_constants(params: Params) -> tuple[Array, Array]:
     return constant(taps.reshape(len(taps), -1, BLOCK).transpose(1, 0, 2)), bias
 
 
-def half_empty(channels: int) -> bool:
-    """Whether the last block of so many channels is at most half full."""
-    return 0 < channels % BLOCK <= BLOCK // 2
+def halves_pay(channels: int) -> bool:
+    """Whether registers of half a block should do the last block of so many channels.
+
+    Registers of a whole block compute half of it in vain where it is at most half full. That costs time
+    where the processor computes them in two halves; elsewhere half a register is as slow as a whole one.
+    """
+    half_empty = 0 < channels % BLOCK <= BLOCK // 2
+    return half_empty and _native.vector_width() == BLOCK and _native.double_pumped()
 
 
 def pointwise_kernel(out_channels: int) -> tuple[str, int]:
     """Which matrix product fits a number of output channels, and its panel width (0: a register).
 
-    Registers of 16 floats compute half a block in vain where the last block is at most half full.
-    Registers of 8 do not, but need twice the instructions; up to 120 channels they win.
+    Registers of half a block do either all blocks or none, and need twice the instructions; up to 120
+    channels they win where they pay at all.
     """
-    if half_empty(out_channels) and out_channels < 128 and _native.vector_width() == BLOCK:
+    if halves_pay(out_channels) and out_channels < 128:
         return "pointwise_half", BLOCK // 2
     return "pointwise", 0
 
@@ -97,15 +102,15 @@ class _Convolution(Op):
     def lower_whole(self, params: Params, *inputs: Shape) -> Step:
         """`lower` for a kernel that computes one block of channels at a time.
 
-        All panels are as wide as a register; the last block, where it is at most half full, has panels of
-        half a block (`MN_GO_HALF` in csrc/kernels/window.c).
+        All panels are as wide as a register; where it pays, the last block has panels of half a block
+        (`MN_GO_HALF` in csrc/kernels/window.c).
         """
         step = self.lower(params, *inputs)
         weights, bias = step.constants
         return replace(step, constants=(self._last_block_halved(weights), bias))
 
     def _last_block_halved(self, panels: Array) -> Array:
-        if panels.shape[-1] < BLOCK or not half_empty(self.as_conv2d().out_channels):
+        if not halves_pay(self.as_conv2d().out_channels):
             return panels
         flat = panels.reshape(-1, panels.shape[-2], BLOCK).copy()
         flat[-1] = flat[-1].reshape(-1, 2, BLOCK // 2).swapaxes(0, 1).reshape(-1, BLOCK)
@@ -253,7 +258,8 @@ class DepthwiseConv2d(_Convolution):
     def lower(self, params: Params, *inputs: Shape) -> Step:
         if self.kernel[0] > MOST_WINDOW_ROWS:
             return self.as_conv2d().lower(params, *inputs)
-        return self._step("depthwise", inputs[0], depthwise_constants(params), self.ring_floats(inputs[0]))
+        step = self._step("depthwise", inputs[0], depthwise_constants(params), self.ring_floats(inputs[0]))
+        return replace(step, halved=halves_pay(self.channels))
 
     @property
     def leaves_means(self) -> bool:

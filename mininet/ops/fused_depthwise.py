@@ -14,6 +14,9 @@ from mininet.ops.base import Array, Op, Params, Shape, register
 from mininet.ops.conv import MOST_WINDOW_ROWS, Conv2d, DepthwiseConv2d, PointwiseConv2d
 from mininet.ops.step import Step
 
+TOGETHER = 2
+"""Blocks of channels that the kernels do at once (csrc/kernels/window.c, MN_TOGETHER)."""
+
 SMALL_PLANE = 4096
 """Floats of one block of channels up to which the kernel may expand it as a whole, into scratch memory behind
 the ring (csrc/kernels/fused_depthwise.c, MN_SMALL_PLANE)."""
@@ -66,7 +69,8 @@ class _FusedDepthwise(Op):
     def lower(self, params: Params, *inputs: Shape) -> Step:
         between = self.first.infer_shape(*inputs)
         step = self.depthwise.lower(_of("depthwise", params), between)
-        return replace(step, kernel=self.kind, first=self.first.lower_whole(_of("first", params), *inputs))
+        first = self.first.lower_whole(_of("first", params), *inputs)
+        return replace(step, kernel=self.kind, first=first, workspace=TOGETHER * step.workspace)
 
 
 @register
@@ -80,7 +84,7 @@ class ExpandDepthwise(_FusedDepthwise):
     def lower(self, params: Params, *inputs: Shape) -> Step:
         step = super().lower(params, *inputs)
         plane = inputs[0][2] * inputs[0][3] * BLOCK
-        return replace(step, workspace=step.workspace + (plane if plane <= SMALL_PLANE else 0))
+        return replace(step, workspace=step.workspace + (TOGETHER * plane if plane <= SMALL_PLANE else 0))
 
 
 @register

@@ -38,6 +38,8 @@ class Step:
         Applied to the result before it is stored.
     means : bool
         Depthwise convolution alone: whether the mean of each channel follows the output in memory.
+    halved : bool
+        Kernels that do one block of channels at a time: whether registers of half a block do the last one.
     first : Step or None
         Of two fused convolutions the first, as a step of its own; `inputs` is then its result.
     constants : tuple of float32 arrays
@@ -58,6 +60,7 @@ class Step:
     groups: int = 1
     activation: str = "identity"
     means: bool = False
+    halved: bool = False
     first: Step | None = None
     constants: tuple[NDArray[np.float32], ...] = ()
     workspace: int = 0

@@ -287,9 +287,9 @@ def test_print_shows_steps_kernels_and_memory() -> None:
     packed, activations, scratch = (int(figure.replace(",", "")) for figure in last.groups())
     assert packed == plan.packed_bytes >= sum(4 * np.prod(s) for s in plan.graph.param_shapes().values())
     assert activations == plan.activation_bytes > 0
-    # The fused depthwise needs most: 3 rows and one more, of 5 pixels with a zero on either side, and behind
-    # them room for a whole block of its expansion, 7x5 pixels.
-    assert scratch == 4 * 16 * ((3 + 1) * (5 + 2) + 7 * 5)
+    # The fused depthwise needs most. For each of two blocks: 3 rows and one more, of 5 pixels with a zero on
+    # either side, and behind them room for a whole block of its expansion, 7x5 pixels.
+    assert scratch == 2 * 4 * 16 * ((3 + 1) * (5 + 2) + 7 * 5)
     assert any("mn_depthwise_f32" in line and "relu6" in line for line in lines)
     assert not any(line != line.rstrip() for line in lines)
     total = sum(step.madds for step in plan.steps)

@@ -106,7 +106,7 @@ static void read_step(FILE *file, mn_step *s)
     s->inputs = read_number(file);
     for (int i = 0; i < MN_MAX_INPUTS; i++) s->in[i] = read_extent(file);
     s->out = read_extent(file);
-    ptrdiff_t *const geometry[] = {&s->kh, &s->kw, &s->sh, &s->sw, &s->dh, &s->dw, &s->pt, &s->pl, &s->groups, &s->means};
+    ptrdiff_t *const geometry[] = {&s->kh, &s->kw, &s->sh, &s->sw, &s->dh, &s->dw, &s->pt, &s->pl, &s->groups, &s->means, &s->halved};
     for (size_t i = 0; i < sizeof geometry / sizeof *geometry; i++) *geometry[i] = read_number(file);
     read_constants(file, s);
     if (read_number(file)) {
@@ -163,14 +163,15 @@ static void free_vector(vector *v)
 static void run(vector *v, int threads, int timed)
 {
     const mn_program *p = &v->program;
-    const size_t bytes = (size_t)(p->arena + threads * p->workspace) * sizeof(float);
+    const int abreast = !timed && v->batch >= threads;      /* several images at once, each with an arena */
+    const size_t bytes = (size_t)((abreast ? threads : 1) * p->arena + threads * p->workspace) * sizeof(float);
     float *arena = allocate(bytes);
     double *seconds = allocate((size_t)p->count * sizeof(double));
     memset(arena, 0xff, bytes);
     memset(seconds, 0, (size_t)p->count * sizeof(double));
     for (ptrdiff_t i = v->inputs; i < p->externals; i++)
         memset(v->external[i], 0xff, (size_t)(v->batch * p->stride[i]) * sizeof(float));
-    if (mn_run(p, v->external, v->batch, arena, threads, timed ? seconds : NULL) != 0) stop("mn_run failed:", v->name);
+    if (mn_run(p, v->external, v->batch, arena, threads, abreast, timed ? seconds : NULL) != 0) stop("mn_run failed:", v->name);
     fence_free(seconds);
     fence_free(arena);
 }

@@ -182,7 +182,7 @@ class Writer:
         self.numbers(len(step.inputs), *self._extent(step.inputs[0], step.planar_input))
         self.numbers(*self._extent(second, False), *self._extent(step.output, step.planar_output))
         self.numbers(*step.window, *step.stride, *step.dilation, step.padding[0], step.padding[2])
-        self.numbers(step.groups, step.means, len(step.constants))
+        self.numbers(step.groups, step.means, step.halved, len(step.constants))
         for constant in step.constants:
             self.numbers(constant.size)
             self.array(constant, "<f4")
@@ -198,8 +198,11 @@ class Writer:
 
 def main(width: int, path: Path) -> None:
     """Write all vectors for registers of that many floats."""
+    vectors = []
     with patch.object(_native, "vector_width", return_value=width):
-        vectors = [*op_vectors(), *network_vectors()]
+        for double in (False, True) if width == _native.BLOCK else (False,):  # what plans differ by
+            with patch.object(_native, "double_pumped", return_value=double):
+                vectors += [*op_vectors(), *network_vectors()]
     with path.open("wb") as file:
         writer = Writer(file)
         writer.numbers(width, len(vectors))

@@ -50,13 +50,15 @@ static unsigned value_of(const work *w, ptrdiff_t step, ptrdiff_t task)
     return sum;
 }
 
-static void run(void *context, ptrdiff_t step, ptrdiff_t task, int seat)
+static void run(void *context, ptrdiff_t step, ptrdiff_t first, ptrdiff_t last, int seat)
 {
     work *w = context;
     if (seat < 0 || seat >= MOST_THREADS) stop("a seat beyond those of the job");
-    if (w->values[step][task] != 0) stop("a task was run twice");
-    w->values[step][task] = value_of(w, step, task);
-    w->seats[seat]++;
+    for (ptrdiff_t task = first; task < last; task++) {
+        if (w->values[step][task] != 0) stop("a task was run twice");
+        w->values[step][task] = value_of(w, step, task);
+        w->seats[seat]++;
+    }
 }
 
 static void one_job(unsigned *random)

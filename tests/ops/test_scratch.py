@@ -16,7 +16,7 @@ from strategies import LARGE, STRATEGIES, Case, Drawn
 from mininet import _native
 from mininet.ops import ConvDepthwise, DepthwiseConv2d, ExpandDepthwise
 from mininet.ops.base import Shape
-from mininet.ops.fused_depthwise import SMALL_PLANE
+from mininet.ops.fused_depthwise import SMALL_PLANE, TOGETHER
 
 LANES = _native.BLOCK
 
@@ -34,7 +34,7 @@ def restore_threads() -> Iterator[None]:
 def test_a_window_gets_a_ring_of_the_rows_that_it_touches(kind: str, data: st.DataObject) -> None:
     """Counted by sliding the window along: columns under all of a row, rows under one output and the next.
 
-    Behind the ring there is room for a small plane to be expanded whole.
+    Behind the ring there is room for a small plane to be expanded whole. Fused kernels have all of it twice.
     """
     op, shapes = data.draw(STRATEGIES[kind])
     assert isinstance(op, DepthwiseConv2d | ExpandDepthwise | ConvDepthwise)
@@ -49,7 +49,8 @@ def test_a_window_gets_a_ring_of_the_rows_that_it_touches(kind: str, data: st.Da
     step = op.lower(case.params(), (1, *shapes[0][1:]))
     plane = h * w * LANES if isinstance(op, ExpandDepthwise) else 0
     behind = plane if plane <= SMALL_PLANE else 0
-    assert step.workspace == rows * max(touched, left + w) * LANES + behind, str(case)
+    blocks = 1 if isinstance(op, DepthwiseConv2d) else TOGETHER
+    assert step.workspace == blocks * (rows * max(touched, left + w) * LANES + behind), str(case)
 
 
 def _between(case: Case) -> Shape:
