@@ -36,7 +36,7 @@ PAIRS = 15
 BURST_SECONDS = 0.015
 REST_SECONDS = 0.05
 """Between two bursts: long enough for the worker threads of one engine to stop spinning before the next.
-Those of onnxruntime 1.32 spin for some 33 ms after a run and would take a processor from whoever runs meanwhile."""
+Those of onnxruntime 1.32 spin for some 33 ms after a run and take a processor from whoever runs then."""
 TOLERANCE = 1e-4
 """Greatest difference of two engines' logits, in units of the logits' standard deviation."""
 INPUT_SEED = 1
