@@ -6,7 +6,7 @@
  * MN_ROWS x MN_PANELS is the register tile of a matrix product: pixels by panels of MN_WIDTH output channels. Where one
  * panel is all there is, a tile has MN_THIN_ROWS pixels. MN_COLUMNS is the number of sums that a sliding window keeps. They
  * are chosen so that sums, weights and one broadcast value fit the register file (32 registers with AVX-512 and NEON, 16
- * with AVX2), cover the latency of an FMA, and load less than two values for two multiply-adds: no processor loads more.
+ * with AVX2) and cover the latency of an FMA; several panels also load fewer values than they do multiply-adds.
  */
 #ifndef MN_VEC_H
 #define MN_VEC_H

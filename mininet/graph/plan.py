@@ -46,7 +46,7 @@ class Plan:
     graph : Graph
         With its weights.
     input_shape : (N, C, H, W)
-        N is of no matter: a batch runs image by image, so memory does not grow with it.
+        N is of no matter: a batch runs image by image, or one image on each thread, each in an arena.
 
     Attributes
     ----------
