@@ -23,7 +23,7 @@
 
 /* The compiler forgets where a value in a register came from. */
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
-#define mn_opaque(v) __asm__("" : "+x"(v))
+#define mn_opaque(v) __asm__("" : "+v"(v))
 #elif defined(__GNUC__) && defined(__aarch64__)
 #define mn_opaque(v) __asm__("" : "+w"(v))
 #else
@@ -71,12 +71,13 @@ MN_INLINE vf mn_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 #define MN_ROWS 7
 #define MN_THIN_ROWS 14
 #define MN_PANELS 3
+#define MN_COLUMNS 14
 #else
 #define MN_ROWS 6
 #define MN_THIN_ROWS 12
 #define MN_PANELS 2
+#define MN_COLUMNS 8
 #endif
-#define MN_COLUMNS 14
 typedef __m256 vf;
 MN_INLINE vf mn_load(const float *p) { return _mm256_loadu_ps(p); }
 MN_INLINE void mn_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
@@ -118,7 +119,7 @@ MN_INLINE vf mn_min(vf a, vf b) { return vminq_f32(a, b); }
 #define MN_ROWS 4
 #define MN_THIN_ROWS 8
 #define MN_PANELS 2
-#define MN_COLUMNS 14
+#define MN_COLUMNS 8
 typedef float vf;
 MN_INLINE vf mn_load(const float *p) { return *p; }
 MN_INLINE void mn_store(float *p, vf a) { *p = a; }
@@ -154,6 +155,12 @@ MN_INLINE vf mn_min(vf a, vf b) { return a < b ? a : b; }
 #define MN_TO_12(CASE, ...) \
     MN_TO_8(CASE, __VA_ARGS__) CASE(9, __VA_ARGS__) CASE(10, __VA_ARGS__) CASE(11, __VA_ARGS__) CASE(12, __VA_ARGS__)
 #define MN_TO_14(CASE, ...) MN_TO_12(CASE, __VA_ARGS__) CASE(13, __VA_ARGS__) CASE(14, __VA_ARGS__)
+
+#if MN_COLUMNS == 14
+#define MN_COLUMN_CASES MN_TO_14
+#else
+#define MN_COLUMN_CASES MN_TO_8
+#endif
 
 #if MN_ROWS == 7
 #define MN_CASES MN_TO_7

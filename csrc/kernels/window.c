@@ -8,6 +8,7 @@
  */
 
 #define MN_MOST_ROWS 64             /* of a window; ops/conv.py sends larger ones elsewhere */
+#define MN_MOST_TAPS 5              /* in a row of a window that is compiled for */
 
 /* The ring: slot k, counted from the oldest, holds input row top + k, or zeros if there is no such row. */
 typedef struct {
@@ -34,68 +35,99 @@ MN_INLINE ptrdiff_t mn_ring_rows(const mn_step *s) { return (s->kh - 1) * s->dh 
 
 MN_INLINE ptrdiff_t mn_ring_floats(const mn_step *s) { return mn_ring_rows(s) * mn_ring_length(s); }
 
-/* `count` neighbouring outputs. Each weight is loaded once and meets `count` vectors of the row: as many
- * independent sums as the latency of an FMA wants. count is a constant, sw one where it pays. */
-MN_INLINE void mn_window_tile(const int count, const int ending, const mn_step *s, const float *const *row, const float *w, vf bias,
-                              float *y, ptrdiff_t sw, mn_clamp clamp)
+/* `count` neighbouring outputs of a window whose width and stride are constants, as those of all MobileNets: the weights
+ * of a row of the window stay in registers, and each x is loaded once and meets all of them. */
+MN_INLINE void mn_window_tile(const int count, const int kw, const int sw, const int ending, const mn_step *s,
+                              const float *const *row, ptrdiff_t at, const float *w, vf bias, float *y, mn_clamp clamp)
 {
     vf sum[MN_COLUMNS];
     MN_UNROLL for (int i = 0; i < count; i++) sum[i] = bias;
-    for (ptrdiff_t ky = 0; ky < s->kh; ky++) {
-        const float *tap = row[ky];
-        for (ptrdiff_t kx = 0; kx < s->kw; kx++, tap += s->dw * MN_BLOCK, w += MN_BLOCK) {
-            const vf weight = mn_load(w);
-            MN_UNROLL for (int i = 0; i < count; i++) sum[i] = mn_fma(mn_load(tap + i * sw * MN_BLOCK), weight, sum[i]);
+    for (ptrdiff_t ky = 0; ky < s->kh; ky++, w += kw * MN_BLOCK) {
+        const float *x = row[ky] + at;
+        vf weight[MN_MOST_TAPS];
+        MN_UNROLL for (int kx = 0; kx < kw; kx++) weight[kx] = mn_load(w + kx * MN_BLOCK);
+        MN_UNROLL for (int ix = 0; ix < (count - 1) * sw + kw; ix++) {
+            vf value = mn_load(x + ix * MN_BLOCK);
+            mn_no_load_ahead();
+            mn_opaque(value);                   /* or gcc loads it again for every weight */
+            MN_UNROLL for (int kx = 0; kx < kw; kx++) {
+                const int i = (ix - kx) / sw;
+                if (ix >= kx && i < count && i * sw + kx == ix) sum[i] = mn_fma(value, weight[kx], sum[i]);
+            }
         }
     }
     MN_UNROLL for (int i = 0; i < count; i++) mn_store(y + i * MN_BLOCK, mn_end(ending, clamp, sum[i]));
 }
 
-#define MN_WINDOW_CASE(N, E, SW) case N: mn_window_tile(N, E, s, row, w, start, y, SW, clamp); break;
-#define MN_WINDOW_CASES(E, SW)                                                                                      \
-    MN_WINDOW_CASE(1, E, SW) MN_WINDOW_CASE(2, E, SW) MN_WINDOW_CASE(3, E, SW) MN_WINDOW_CASE(4, E, SW)             \
-    MN_WINDOW_CASE(5, E, SW) MN_WINDOW_CASE(6, E, SW) MN_WINDOW_CASE(7, E, SW) MN_WINDOW_CASE(8, E, SW)             \
-    MN_WINDOW_CASE(9, E, SW) MN_WINDOW_CASE(10, E, SW) MN_WINDOW_CASE(11, E, SW) MN_WINDOW_CASE(12, E, SW)          \
-    MN_WINDOW_CASE(13, E, SW) MN_WINDOW_CASE(14, E, SW)
+/* Any other window: each weight is loaded once and meets `count` vectors of the row. */
+MN_INLINE void mn_window_tile_any(const int count, const int ending, const mn_step *s, const float *const *row, ptrdiff_t at,
+                                  const float *w, vf bias, float *y, mn_clamp clamp)
+{
+    vf sum[MN_COLUMNS];
+    MN_UNROLL for (int i = 0; i < count; i++) sum[i] = bias;
+    for (ptrdiff_t ky = 0; ky < s->kh; ky++) {
+        const float *tap = row[ky] + at;
+        for (ptrdiff_t kx = 0; kx < s->kw; kx++, tap += s->dw * MN_BLOCK, w += MN_BLOCK) {
+            const vf weight = mn_load(w);
+            MN_UNROLL for (int i = 0; i < count; i++) sum[i] = mn_fma(mn_load(tap + i * s->sw * MN_BLOCK), weight, sum[i]);
+        }
+    }
+    MN_UNROLL for (int i = 0; i < count; i++) mn_store(y + i * MN_BLOCK, mn_end(ending, clamp, sum[i]));
+}
 
-/* One output row of one vector of channels. Columns are dealt out evenly. */
-#define MN_WINDOW_FUNCTION(NAME, E, SW)                                                                             \
-    static MN_NOINLINE void NAME(const mn_step *s, const float **row, const float *w, const float *bias, float *y)  \
+#define MN_WINDOW_CASE(N, KW, SW, E) case N: mn_window_tile(N, KW, SW, E, s, row, at, w + i, start, to, clamp); break;
+#define MN_WINDOW_CASE_ANY(N, E) case N: mn_window_tile_any(N, E, s, row, at, w + i, start, to, clamp); break;
+
+/* One output row of one block of channels: `panels` vectors of it. Columns are dealt out evenly. */
+#define MN_WINDOW_FUNCTION(NAME, CASE, SW, ...)                                                                     \
+    static MN_NOINLINE void NAME(const mn_step *s, const float *const *row, ptrdiff_t panels, const float *w,       \
+                                 const float *bias, float *y)                                                       \
     {                                                                                                               \
         const mn_clamp clamp = mn_clamp_of(s->activation);                                                          \
         const ptrdiff_t tiles = mn_ceil_div(s->out.w, MN_COLUMNS);                                                  \
         const ptrdiff_t least = s->out.w / tiles, more = s->out.w % tiles;                                          \
-        const vf start = mn_load(bias);                                                                             \
-        for (ptrdiff_t t = 0; t < tiles; t++) {                                                                     \
-            const ptrdiff_t count = least + (t < more);                                                             \
-            switch (count) { MN_WINDOW_CASES(E, SW) default: break; }                                               \
-            for (ptrdiff_t ky = 0; ky < s->kh; ky++) row[ky] += count * (SW) * MN_BLOCK;                            \
-            y += count * MN_BLOCK;                                                                                  \
+        for (ptrdiff_t i = 0; i < panels * MN_WIDTH; i += MN_WIDTH) {                                               \
+            const vf start = mn_load(bias + i);                                                                     \
+            float *to = y + i;                                                                                      \
+            ptrdiff_t at = i;                                                                                       \
+            for (ptrdiff_t t = 0; t < tiles; t++) {                                                                 \
+                const ptrdiff_t count = least + (t < more);                                                         \
+                switch (count) { MN_COLUMN_CASES(CASE, __VA_ARGS__) default: break; }                               \
+                at += count * (SW) * MN_BLOCK, to += count * MN_BLOCK;                                              \
+            }                                                                                                       \
         }                                                                                                           \
     }
 
-MN_WINDOW_FUNCTION(mn_window_row_1, MN_CLAMP, 1)
-MN_WINDOW_FUNCTION(mn_window_row_1_swish, MN_SWISH, 1)
-MN_WINDOW_FUNCTION(mn_window_row_2, MN_CLAMP, 2)
-MN_WINDOW_FUNCTION(mn_window_row_2_swish, MN_SWISH, 2)
-MN_WINDOW_FUNCTION(mn_window_row_any, MN_CLAMP, s->sw)
-MN_WINDOW_FUNCTION(mn_window_row_any_swish, MN_SWISH, s->sw)
+#define MN_WINDOW_FUNCTIONS(KW, SW)                                                                                 \
+    MN_WINDOW_FUNCTION(mn_window_row_##KW##_##SW, MN_WINDOW_CASE, SW, KW, SW, MN_CLAMP)                             \
+    MN_WINDOW_FUNCTION(mn_window_row_##KW##_##SW##_swish, MN_WINDOW_CASE, SW, KW, SW, MN_SWISH)
 
-typedef void (*mn_window)(const mn_step *s, const float **row, const float *w, const float *bias, float *y);
+MN_WINDOW_FUNCTIONS(3, 1)
+MN_WINDOW_FUNCTIONS(3, 2)
+MN_WINDOW_FUNCTIONS(5, 1)
+MN_WINDOW_FUNCTIONS(5, 2)
+MN_WINDOW_FUNCTION(mn_window_row_any, MN_WINDOW_CASE_ANY, s->sw, MN_CLAMP)
+MN_WINDOW_FUNCTION(mn_window_row_any_swish, MN_WINDOW_CASE_ANY, s->sw, MN_SWISH)
+
+typedef void (*mn_window)(const mn_step *s, const float *const *row, ptrdiff_t panels, const float *w, const float *bias, float *y);
+
+static mn_window mn_window_of(const mn_step *s)
+{
+    static const mn_window known[2][2][2] = {       /* by width, stride, ending */
+        {{mn_window_row_3_1, mn_window_row_3_1_swish}, {mn_window_row_3_2, mn_window_row_3_2_swish}},
+        {{mn_window_row_5_1, mn_window_row_5_1_swish}, {mn_window_row_5_2, mn_window_row_5_2_swish}},
+    };
+    const int swish = mn_ending(s->activation) == MN_SWISH;
+    if ((s->kw == 3 || s->kw == 5) && (s->sw == 1 || s->sw == 2) && s->dw == 1) return known[s->kw == 5][s->sw == 2][swish];
+    return swish ? mn_window_row_any_swish : mn_window_row_any;
+}
 
 /* One output row of one block out of the ring: as many panels of it as hold channels. */
 static void mn_window_row(const mn_step *s, const mn_ring *ring, ptrdiff_t panels, const float *w, const float *bias, float *y)
 {
-    static const mn_window windows[2][3] = {
-        {mn_window_row_1, mn_window_row_2, mn_window_row_any},
-        {mn_window_row_1_swish, mn_window_row_2_swish, mn_window_row_any_swish},
-    };
-    const mn_window window = windows[mn_ending(s->activation)][mn_least(s->sw, 3) - 1];
     const float *row[MN_MOST_ROWS];
-    for (ptrdiff_t i = 0; i < panels * MN_WIDTH; i += MN_WIDTH) {
-        for (ptrdiff_t ky = 0; ky < s->kh; ky++) row[ky] = mn_ring_slot(ring, ky * s->dh) + i;
-        window(s, row, w + i, bias + i, y + i);
-    }
+    for (ptrdiff_t ky = 0; ky < s->kh; ky++) row[ky] = mn_ring_slot(ring, ky * s->dh);
+    mn_window_of(s)(s, row, panels, w, bias, y);
     mn_finish(y, s->out.w * MN_BLOCK, s->activation);
 }
 
@@ -109,8 +141,9 @@ MN_INLINE int mn_is_halved(const mn_step *s, ptrdiff_t b) { return s->halved && 
 #define MN_GO_HALF(S, V, TASK)
 #endif
 
-/* Blocks that the fused kernels do at once: two make a tile of as many panels as it likes, one would not. */
-#define MN_TOGETHER 2               /* ops/fused_depthwise.py reserves scratch memory for as many */
+/* Blocks that the fused kernels do at once: two where a block is one panel, since a tile likes to have several; else one,
+ * whose ring fits L1 more easily. ops/fused_depthwise.py reserves scratch memory for two. */
+#define MN_TOGETHER (MN_WIDTH == MN_BLOCK ? 2 : 1)
 
 /* How many of blocks b to last - 1 to do at once; one that is left to smaller registers is done alone. */
 MN_INLINE ptrdiff_t mn_together(const mn_step *s, ptrdiff_t b, ptrdiff_t last)
