@@ -66,11 +66,11 @@ MN_EACH(mn_to_planar_f32)
 
 #define MN_ENTRIES(ENTRY)                                               \
     ENTRY(MN_CONV2D, mn_conv2d_f32_each, mn_row_tasks)                                 \
-    ENTRY(MN_DEPTHWISE, mn_depthwise_f32, mn_block_tasks)                              \
+    ENTRY(MN_DEPTHWISE, mn_depthwise_f32, mn_window_tasks)                             \
     ENTRY(MN_POINTWISE, mn_pointwise_f32, mn_pointwise_tasks)                          \
     ENTRY(MN_POINTWISE_HALF, mn_pointwise_f32_half, mn_pointwise_half_tasks)           \
-    ENTRY(MN_EXPAND_DEPTHWISE, mn_expand_depthwise_f32, mn_block_tasks)                \
-    ENTRY(MN_CONV_DEPTHWISE, mn_conv_depthwise_f32, mn_block_tasks)                    \
+    ENTRY(MN_EXPAND_DEPTHWISE, mn_expand_depthwise_f32, mn_window_tasks)               \
+    ENTRY(MN_CONV_DEPTHWISE, mn_conv_depthwise_f32, mn_window_tasks)                   \
     ENTRY(MN_BATCH_NORM, mn_batch_norm_f32_each, mn_block_tasks)                       \
     ENTRY(MN_ACTIVATION, mn_activation_f32_each, mn_elementwise_tasks)                 \
     ENTRY(MN_CLIP, mn_clip_f32_each, mn_elementwise_tasks)                             \

@@ -1,5 +1,5 @@
 /* depthwise.c: each channel filtered by its own small window (see window.c). Any window, stride, dilation,
- * padding. constant: 0 weights [block][kh kw][BLOCK], 1 bias. workspace: a ring. One task is one block. */
+ * padding. constant: 0 weights [block][kh kw][BLOCK], 1 bias. workspace: a ring. */
 
 MN_INLINE void mn_copy(const float *x, ptrdiff_t floats, float *y)
 {
@@ -10,17 +10,17 @@ MN_INLINE void mn_copy(const float *x, ptrdiff_t floats, float *y)
     }
 }
 
-static void mn_copy_row(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, ptrdiff_t iy, float *slot,
-                        ptrdiff_t apart)
+static void mn_copy_row(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t iy, float *slot, ptrdiff_t apart)
 {
     const ptrdiff_t row = s->in[0].w * MN_BLOCK, plane = mn_plane(&s->in[0]);
-    for (ptrdiff_t i = 0; i < blocks; i++) mn_copy(v->x[0] + (b + i) * plane + iy * row, row, slot + i * apart);
+    for (ptrdiff_t i = 0; i < part->blocks; i++) mn_copy(v->x[0] + (part->block + i) * plane + iy * row, row, slot + i * apart);
 }
 
 static void mn_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
 {
-    for (ptrdiff_t b = first; b < last; b++) {
-        MN_GO_HALF(s, v, b)
-        mn_window_blocks(s, v, b, 1, mn_copy_row);
+    for (ptrdiff_t done; first < last; first += done) {
+        const mn_part part = mn_part_at(s, first, last, 1, &done);
+        MN_GO_HALF(s, v, part, first, done)
+        mn_window_part(s, v, &part, mn_copy_row);
     }
 }

@@ -7,39 +7,43 @@
  * channels is computed row by row straight into the ring that the window reads, and stays in L1. s->first is the first
  * convolution as a step of its own, with its constants and activation; s itself is the depthwise one, as depthwise.c
  * has it; where the last block goes to registers of half its width, the panels of s->first there have that width too.
- * workspace: a ring. One task is one block.
+ * workspace: a ring for each block that is done at once. These are two where a block is one panel, since a tile likes to
+ * have several; else one, whose ring fits L1 more easily. ops/fused_depthwise.py reserves as much for two.
  */
+#define MN_TOGETHER (MN_WIDTH == MN_BLOCK ? 2 : 1)
 
-/* `pixels` of some blocks of the expansion, from the given one on; each block's go to where the last one's went, `apart`
- * floats on. */
-MN_INLINE void mn_expand(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, ptrdiff_t pixel, ptrdiff_t pixels,
-                         float *y, ptrdiff_t apart)
+MN_INLINE ptrdiff_t mn_panels_of_part(const mn_extent *e, const mn_part *part)
+{
+    return (part->blocks - 1) * (MN_BLOCK / MN_WIDTH) + mn_panels_of_block(e, part->block + part->blocks - 1);
+}
+
+/* `pixels` of the part's blocks of the expansion, from the given one on; each block's go to where the last one's went,
+ * `apart` floats on. */
+MN_INLINE void mn_expand(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t pixel, ptrdiff_t pixels, float *y,
+                         ptrdiff_t apart)
 {
     const mn_step *f = s->first;
     const mn_product p = {f->in[0].c, mn_plane(&f->in[0]), apart, f->activation, NULL, NULL};
-    const ptrdiff_t c = b * MN_BLOCK, panels = (blocks - 1) * (MN_BLOCK / MN_WIDTH) + mn_panels_of_block(&f->out, b + blocks - 1);
+    const ptrdiff_t c = part->block * MN_BLOCK, panels = mn_panels_of_part(&f->out, part);
     mn_multiply_panels(&p, pixels, 0, panels, v->x[0] + pixel * MN_BLOCK, f->constant[0] + c * p.k, f->constant[1] + c, y);
-    for (ptrdiff_t i = 0; i < blocks; i++) mn_finish(y + i * apart, pixels * MN_BLOCK, f->activation);
+    for (ptrdiff_t i = 0; i < part->blocks; i++) mn_finish(y + i * apart, pixels * MN_BLOCK, f->activation);
 }
 
-static void mn_expand_row(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, ptrdiff_t iy, float *slot,
-                          ptrdiff_t apart)
+static void mn_expand_row(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t iy, float *slot, ptrdiff_t apart)
 {
-    const ptrdiff_t w = s->in[0].w;
-    mn_expand(s, v, b, blocks, iy * w, w, slot, apart);
+    mn_expand(s, v, part, iy * s->in[0].w, s->in[0].w, slot, apart);
 }
 
-static void mn_conv_row_of_blocks(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, ptrdiff_t iy, float *slot,
-                                  ptrdiff_t apart)
+static void mn_conv_row_of_part(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t iy, float *slot,
+                                ptrdiff_t apart)
 {
     const mn_step *f = s->first;
-    const ptrdiff_t first = b * (MN_BLOCK / MN_WIDTH);
-    const ptrdiff_t panels = (blocks - 1) * (MN_BLOCK / MN_WIDTH) + mn_panels_of_block(&f->out, b + blocks - 1);
+    const ptrdiff_t panels = mn_panels_of_part(&f->out, part), panel = part->block * (MN_BLOCK / MN_WIDTH);
     for (ptrdiff_t n = 0; n < panels; n += MN_CONV_PANELS) {
         float *const lanes[] = {mn_lanes(slot, apart, n * MN_WIDTH), mn_lanes(slot, apart, (n + 1) * MN_WIDTH)};
-        mn_conv_panels(f, v->x[0], iy, 0, first + n, mn_least(panels - n, MN_CONV_PANELS), lanes, MN_BLOCK);
+        mn_conv_panels(f, v->x[0], iy, 0, panel + n, mn_least(panels - n, MN_CONV_PANELS), lanes, MN_BLOCK);
     }
-    for (ptrdiff_t i = 0; i < blocks; i++) mn_finish(slot + i * apart, f->out.w * MN_BLOCK, f->activation);
+    for (ptrdiff_t i = 0; i < part->blocks; i++) mn_finish(slot + i * apart, f->out.w * MN_BLOCK, f->activation);
 }
 
 /* A row that is no whole number of tiles (14 pixels are 5 + 5 + 4 where a tile has 6) keeps the FMA units waiting. Where
@@ -47,38 +51,36 @@ static void mn_conv_row_of_blocks(const mn_step *s, const mn_views *v, ptrdiff_t
  * from there row by row. */
 #define MN_SMALL_PLANE 4096         /* floats; ops/fused_depthwise.py reserves as much for each block */
 
-MN_INLINE int mn_expands_whole(const mn_step *s)
+MN_INLINE int mn_expands_whole(const mn_step *s, const mn_part *part)
 {
-    return s->in[0].w % MN_ROWS != 0 && mn_plane(&s->in[0]) <= MN_SMALL_PLANE;
+    return part->end - part->oy == s->out.h && s->in[0].w % MN_ROWS != 0 && mn_plane(&s->in[0]) <= MN_SMALL_PLANE;
 }
 
 MN_INLINE float *mn_expanded(const mn_step *s, const mn_views *v) { return v->workspace + MN_TOGETHER * mn_ring_floats(s); }
 
-static void mn_take_row(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, ptrdiff_t iy, float *slot,
-                        ptrdiff_t apart)
+static void mn_take_row(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t iy, float *slot, ptrdiff_t apart)
 {
     const ptrdiff_t row = s->in[0].w * MN_BLOCK, plane = mn_plane(&s->in[0]);
-    (void)b;
-    for (ptrdiff_t i = 0; i < blocks; i++) mn_copy(mn_expanded(s, v) + i * plane + iy * row, row, slot + i * apart);
+    for (ptrdiff_t i = 0; i < part->blocks; i++) mn_copy(mn_expanded(s, v) + i * plane + iy * row, row, slot + i * apart);
 }
 
 static void mn_expand_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
 {
-    for (ptrdiff_t b = first, blocks; b < last; b += blocks) {
-        MN_GO_HALF(s, v, b)
-        blocks = mn_together(s, b, last);
-        if (mn_expands_whole(s)) {
-            mn_expand(s, v, b, blocks, 0, s->in[0].h * s->in[0].w, mn_expanded(s, v), mn_plane(&s->in[0]));
-            mn_window_blocks(s, v, b, blocks, mn_take_row);
-        } else mn_window_blocks(s, v, b, blocks, mn_expand_row);
+    for (ptrdiff_t done; first < last; first += done) {
+        const mn_part part = mn_part_at(s, first, last, MN_TOGETHER, &done);
+        MN_GO_HALF(s, v, part, first, done)
+        if (mn_expands_whole(s, &part)) {
+            mn_expand(s, v, &part, 0, s->in[0].h * s->in[0].w, mn_expanded(s, v), mn_plane(&s->in[0]));
+            mn_window_part(s, v, &part, mn_take_row);
+        } else mn_window_part(s, v, &part, mn_expand_row);
     }
 }
 
 static void mn_conv_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
 {
-    for (ptrdiff_t b = first, blocks; b < last; b += blocks) {
-        MN_GO_HALF(s, v, b)
-        blocks = mn_together(s, b, last);
-        mn_window_blocks(s, v, b, blocks, mn_conv_row_of_blocks);
+    for (ptrdiff_t done; first < last; first += done) {
+        const mn_part part = mn_part_at(s, first, last, MN_TOGETHER, &done);
+        MN_GO_HALF(s, v, part, first, done)
+        mn_window_part(s, v, &part, mn_conv_row_of_part);
     }
 }

@@ -131,59 +131,83 @@ static void mn_window_row(const mn_step *s, const mn_ring *ring, ptrdiff_t panel
     mn_finish(y, s->out.w * MN_BLOCK, s->activation);
 }
 
-/* A block that is at most half full may be left to registers of half its width (see isa/kernels.h). */
-MN_INLINE int mn_is_halved(const mn_step *s, ptrdiff_t b) { return s->halved && b == mn_blocks(s->out.c) - 1; }
+/* What a thread does in one go: some output rows of one block of channels, or all rows of a few. */
+typedef struct {
+    ptrdiff_t block, blocks;        /* the first block, and how many */
+    ptrdiff_t oy, end;              /* the first output row, and one past the last */
+} mn_part;
 
-#ifdef MN_HALF
-#define MN_GO_HALF(S, V, TASK) \
-    if (mn_is_halved(S, TASK)) { MN_HALF.kernel[(S)->kernel](S, V, TASK, (TASK) + 1); return; }
-#else
-#define MN_GO_HALF(S, V, TASK)
-#endif
+/* Fills a slot, from behind its left margin on, with input row iy of the part's first block; and the slots of the blocks
+ * that follow, each `apart` floats from the one before. */
+typedef void (*mn_fill)(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t iy, float *slot, ptrdiff_t apart);
 
-/* Blocks that the fused kernels do at once: two where a block is one panel, since a tile likes to have several; else one,
- * whose ring fits L1 more easily. ops/fused_depthwise.py reserves scratch memory for two. */
-#define MN_TOGETHER (MN_WIDTH == MN_BLOCK ? 2 : 1)
-
-/* How many of blocks b to last - 1 to do at once; one that is left to smaller registers is done alone. */
-MN_INLINE ptrdiff_t mn_together(const mn_step *s, ptrdiff_t b, ptrdiff_t last)
-{
-    const ptrdiff_t blocks = mn_least(last - b, MN_TOGETHER);
-    return blocks > 1 && mn_is_halved(s, b + blocks - 1) ? blocks - 1 : blocks;
-}
-
-/* Fills a slot, from behind its left margin on, with input row iy of block b; and the slots of the blocks that follow,
- * each `apart` floats from the one before. */
-typedef void (*mn_fill)(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, ptrdiff_t iy, float *slot,
-                        ptrdiff_t apart);
-
-/* All output rows of `blocks` blocks from b on, each with a ring of its own, and their means while they are in the cache,
- * if a squeeze-and-excite block wants them. constant: 0 weights [block][kh kw][BLOCK], 1 bias. */
-MN_INLINE void mn_window_blocks(const mn_step *s, const mn_views *v, ptrdiff_t b, ptrdiff_t blocks, mn_fill fill)
+/* A part, each block of it with a ring of its own; and the means of whole planes while they are in the cache, if a
+ * squeeze-and-excite block wants them. constant: 0 weights [block][kh kw][BLOCK], 1 bias. */
+MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part *part, mn_fill fill)
 {
     const ptrdiff_t rows = (s->kh - 1) * s->dh + 1, taps = s->kh * s->kw * MN_BLOCK, apart = mn_ring_floats(s);
-    const ptrdiff_t line = s->out.w * MN_BLOCK, plane = mn_plane(&s->out);
+    const ptrdiff_t line = s->out.w * MN_BLOCK, plane = mn_plane(&s->out), last = part->block + part->blocks;
     mn_ring ring = {v->workspace, mn_ring_rows(s), mn_ring_length(s), 0};
-    ptrdiff_t next = -s->pt;                    /* first input row that no slot has held yet */
-    memset(ring.memory, 0, (size_t)(blocks * apart) * sizeof(float));       /* the margins stay zero */
+    ptrdiff_t next = part->oy * s->sh - s->pt;  /* first input row that no slot has held yet */
+    memset(ring.memory, 0, (size_t)(part->blocks * apart) * sizeof(float));     /* the margins stay zero */
     /* Row oy is computed after the rows of oy + 1 have been filled in: what a window reads was not written just
      * now, when the store would still be on its way, and filling overlaps with computing. */
-    for (ptrdiff_t oy = -1; oy < s->out.h; oy++) {
-        const ptrdiff_t top = oy * s->sh - s->pt, end = oy + 1 < s->out.h ? top + s->sh + rows : next;
+    for (ptrdiff_t oy = part->oy - 1; oy < part->end; oy++) {
+        const ptrdiff_t top = oy * s->sh - s->pt, end = oy + 1 < part->end ? top + s->sh + rows : next;
         for (next = mn_most(next, top + s->sh); next < end; next++) {
             float *slot = mn_ring_slot(&ring, next - top);
-            if (next >= 0 && next < s->in[0].h) fill(s, v, b, blocks, next, slot + s->pl * MN_BLOCK, apart);
+            if (next >= 0 && next < s->in[0].h) fill(s, v, part, next, slot + s->pl * MN_BLOCK, apart);
             else
-                for (ptrdiff_t i = 0; i < blocks; i++) memset(slot + i * apart, 0, (size_t)ring.length * sizeof(float));
+                for (ptrdiff_t i = 0; i < part->blocks; i++) memset(slot + i * apart, 0, (size_t)ring.length * sizeof(float));
         }
-        for (ptrdiff_t i = b; i < b + blocks && oy >= 0; i++) {
-            const mn_ring of_block = {ring.memory + (i - b) * apart, ring.rows, ring.length, ring.oldest};
-            mn_window_row(s, &of_block, mn_panels_of_block(&s->out, i), s->constant[0] + i * taps,
-                          s->constant[1] + i * MN_BLOCK, v->y + i * plane + oy * line);
+        for (ptrdiff_t b = part->block; b < last && oy >= part->oy; b++) {
+            const mn_ring of_block = {ring.memory + (b - part->block) * apart, ring.rows, ring.length, ring.oldest};
+            mn_window_row(s, &of_block, mn_panels_of_block(&s->out, b), s->constant[0] + b * taps,
+                          s->constant[1] + b * MN_BLOCK, v->y + b * plane + oy * line);
         }
         ring.oldest += s->sh;
         if (ring.oldest >= ring.rows) ring.oldest -= ring.rows;
     }
-    for (ptrdiff_t i = b; i < b + blocks && s->means; i++)
-        mn_mean_block(v->y + i * plane, &s->out, v->y + mn_floats(&s->out) + i * MN_BLOCK);
+    for (ptrdiff_t b = part->block; b < last && s->means; b++)
+        mn_mean_block(v->y + b * plane, &s->out, v->y + mn_floats(&s->out) + b * MN_BLOCK);
 }
+
+/* A step of few blocks is cut into strips of rows as well, to share it out among threads: a task is a strip of a block.
+ * Where two strips meet, both fill in the rows between them, so a strip has several times as many. A mean is of whole
+ * planes. */
+#define MN_FEW_TASKS 8
+
+static ptrdiff_t mn_strips(const mn_step *s)
+{
+    const ptrdiff_t most = s->out.h * s->sh / (4 * ((s->kh - 1) * s->dh + 1));
+    return s->means ? 1 : mn_most(1, mn_least(most, mn_ceil_div(MN_FEW_TASKS, mn_blocks(s->out.c))));
+}
+
+static ptrdiff_t mn_window_tasks(const mn_step *s) { return mn_blocks(s->out.c) * mn_strips(s); }
+
+/* A block that is at most half full may be left to registers of half its width (see isa/kernels.h). */
+MN_INLINE int mn_is_halved(const mn_step *s, ptrdiff_t b) { return s->halved && b == mn_blocks(s->out.c) - 1; }
+
+/* The part that begins with task `first` and has none beyond last - 1: all rows of up to `together` blocks, or as many
+ * neighbouring strips of one. A block that is left to smaller registers comes alone. `done` receives how many tasks that is. */
+static mn_part mn_part_at(const mn_step *s, ptrdiff_t first, ptrdiff_t last, ptrdiff_t together, ptrdiff_t *done)
+{
+    const ptrdiff_t strips = mn_strips(s), strip = first % strips, whole = (last - first) / strips;
+    mn_part part = {first / strips, 1, 0, s->out.h};
+    if (strip > 0 || whole == 0) {
+        *done = mn_least(last - first, strips - strip);
+        part.oy = strip * s->out.h / strips, part.end = (strip + *done) * s->out.h / strips;
+        return part;
+    }
+    part.blocks = mn_least(whole, together);
+    if (part.blocks > 1 && mn_is_halved(s, part.block + part.blocks - 1)) part.blocks--;
+    *done = part.blocks * strips;
+    return part;
+}
+
+#ifdef MN_HALF
+#define MN_GO_HALF(S, V, PART, FIRST, DONE) \
+    if (mn_is_halved(S, (PART).block)) { MN_HALF.kernel[(S)->kernel](S, V, FIRST, (FIRST) + (DONE)); continue; }
+#else
+#define MN_GO_HALF(S, V, PART, FIRST, DONE)
+#endif

@@ -14,7 +14,7 @@ from running import run_step
 from strategies import LARGE, STRATEGIES, Case, Drawn
 
 from mininet import _native
-from mininet.ops import ConvDepthwise, DepthwiseConv2d, ExpandDepthwise
+from mininet.ops import Conv2d, ConvDepthwise, DepthwiseConv2d, ExpandDepthwise, Op, PointwiseConv2d
 from mininet.ops.base import Shape
 from mininet.ops.fused_depthwise import SMALL_PLANE, TOGETHER
 
@@ -80,3 +80,27 @@ def test_threads_do_not_share_scratch(drawn: Drawn) -> None:
         _native.set_num_threads(threads)
         got = run_step(case.op, case.params(), case.inputs())
         assert np.array_equal(got, expected), f"{threads} threads give other bits: {case}"
+
+
+def _windows(channels: int, window: int, stride: int) -> tuple[Op, ...]:
+    """Every op with a sliding window, on so few blocks of channels that it is cut into strips of rows."""
+    kernel, strides = (window, window), (stride, stride)
+    depthwise = DepthwiseConv2d(channels, kernel, strides, bias=True, activation="hard_swish")
+    first = Conv2d(3, channels, (3, 3), bias=True, activation="relu")
+    expand = PointwiseConv2d(3, channels, bias=True, activation="relu6")
+    return depthwise, ExpandDepthwise(expand, depthwise), ConvDepthwise(first, depthwise)
+
+
+@pytest.mark.usefixtures("restore_threads")
+@pytest.mark.parametrize("channels", [7, 16, 40])
+@pytest.mark.parametrize(("window", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (4, 3)])
+def test_strips_of_rows_give_the_bits_of_the_whole(channels: int, window: int, stride: int) -> None:
+    """With threads to come the caller itself does runs of a few strips, which begin and end anywhere."""
+    for op in _windows(channels, window, stride):
+        case = Case(op, ((1, channels if isinstance(op, DepthwiseConv2d) else 3, 66, 19),), 5, "normal")
+        _native.set_num_threads(1)
+        expected = run_step(case.op, case.params(), case.inputs())
+        for threads in (2, 3, 4, 7):
+            _native.set_num_threads(threads)
+            got = run_step(case.op, case.params(), case.inputs())
+            assert np.array_equal(got, expected), f"{threads} threads give other bits: {case}"
