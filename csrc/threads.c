@@ -16,13 +16,14 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mininet.h"
 
 #define MAX_THREADS 256
-#define SPINS_BEFORE_SLEEP 4000     /* some 50 us of pauses, then an idle worker sleeps */
-#define SPINS_BEFORE_YIELD 1000
+#define SPIN_NANOSECONDS 50000      /* how long a thread waits awake; a pause takes 10 to 50 of them, so they are not counted */
+#define PAUSES_PER_LOOK 16          /* at the clock */
 
 typedef struct {
     atomic_ptrdiff_t next, done;
@@ -40,12 +41,16 @@ typedef struct {
 
 static struct {
     pthread_mutex_t lock;           /* of `current` and `workers` */
-    pthread_cond_t posted;
+    pthread_cond_t posted, stepped; /* a job has come; all tasks of a step are done */
     job *current;
-    atomic_uint generation;         /* grows with every post: idle workers watch it */
+    atomic_ptrdiff_t generation;    /* grows with every post: idle workers watch it */
+    atomic_int asleep;              /* threads that sleep until a step is done */
     int workers;
     atomic_flag busy;
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .posted = PTHREAD_COND_INITIALIZER, .busy = ATOMIC_FLAG_INIT};
+} pool = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .posted = PTHREAD_COND_INITIALIZER, .stepped = PTHREAD_COND_INITIALIZER,
+    .busy = ATOMIC_FLAG_INIT,
+};
 
 static atomic_int wanted;           /* 0: not set yet */
 
@@ -94,6 +99,47 @@ static ptrdiff_t claim(counter *c, int seats, ptrdiff_t *first)
     return run;
 }
 
+static int64_t nanoseconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Wait awake for a little while: what is waited for often comes at once, and waking a sleeper takes long. */
+static int soon_reaches(atomic_ptrdiff_t *value, ptrdiff_t least)
+{
+    if (atomic_load(value) >= least) return 1;
+    const int64_t end = nanoseconds() + SPIN_NANOSECONDS;
+    do
+        for (int i = 0; i < PAUSES_PER_LOOK; i++) {
+            pause_briefly();
+            if (atomic_load(value) >= least) return 1;
+        }
+    while (nanoseconds() < end);
+    return 0;
+}
+
+/* Who waits longer sleeps, so that a thread which was put to sleep in the midst of its tasks gets the processor. */
+static void wait_for_step(counter *c)
+{
+    if (soon_reaches(&c->done, c->tasks)) return;
+    pthread_mutex_lock(&pool.lock);
+    atomic_fetch_add(&pool.asleep, 1);
+    while (atomic_load(&c->done) < c->tasks) pthread_cond_wait(&pool.stepped, &pool.lock);
+    atomic_fetch_sub(&pool.asleep, 1);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+/* A run of tasks is done; whoever does the last one wakes those who sleep. */
+static void count_done(counter *c, ptrdiff_t run)
+{
+    if (atomic_fetch_add(&c->done, run) + run < c->tasks || atomic_load(&pool.asleep) == 0) return;
+    pthread_mutex_lock(&pool.lock);
+    pthread_cond_broadcast(&pool.stepped);
+    pthread_mutex_unlock(&pool.lock);
+}
+
 static void take_part(job *j, int seat)
 {
     for (ptrdiff_t s = 0; s < j->steps; s++) {
@@ -101,12 +147,9 @@ static void take_part(job *j, int seat)
         ptrdiff_t first, run;
         while ((run = claim(c, j->seats, &first)) > 0) {
             j->run(j->context, s, first, first + run, seat);
-            atomic_fetch_add(&c->done, run);
+            count_done(c, run);
         }
-        for (int spins = 0; atomic_load(&c->done) < c->tasks; spins++) {
-            if (spins < SPINS_BEFORE_YIELD) pause_briefly();
-            else sched_yield();
-        }
+        wait_for_step(c);
     }
 }
 
@@ -121,10 +164,10 @@ static job *join(int *seat)
 
 static void *work(void *unused)
 {
-    unsigned seen = 0;
+    ptrdiff_t seen = 0;
     (void)unused;
     for (;;) {
-        for (int i = 0; i < SPINS_BEFORE_SLEEP && atomic_load(&pool.generation) == seen; i++) pause_briefly();
+        soon_reaches(&pool.generation, seen + 1);
         pthread_mutex_lock(&pool.lock);
         while (atomic_load(&pool.generation) == seen) pthread_cond_wait(&pool.posted, &pool.lock);
         seen = atomic_load(&pool.generation);
@@ -144,6 +187,8 @@ static void forget_workers(void)
 {
     pthread_mutex_init(&pool.lock, NULL);
     pthread_cond_init(&pool.posted, NULL);
+    pthread_cond_init(&pool.stepped, NULL);
+    atomic_store(&pool.asleep, 0);
     pool.current = NULL;
     pool.workers = 0;
     atomic_flag_clear(&pool.busy);

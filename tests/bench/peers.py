@@ -2,6 +2,7 @@
 
     python tests/bench/peers.py                                # everything: about a quarter of an hour
     python tests/bench/peers.py mobilenet_v2 --threads 1 --batch 1 --without 'torch compiled'
+    python tests/bench/peers.py --batch 1 --busy 2             # each processor shared with somebody else
 
 For each peer, mininet and the peer run by turns, in short bursts; the ratio of the two medians is taken
 within each pair, so that what slows the machine for a while slows both. Ratios are medians over all pairs,
@@ -12,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, sleep
@@ -235,7 +238,7 @@ def main() -> int:
     peers = [peer for peer in peers if peer.name not in absent]
     cells = []
     for name in args.networks:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, _busy(args.busy):
             model = SUBJECTS[name].build(Path(folder))
             for batch in args.batch:
                 model.x = SUBJECTS[name].images(batch)
@@ -246,9 +249,8 @@ def main() -> int:
     print(f"{about['processor']}, {about['cpus']} CPUs, {about['isa']}, Python {about['python']}")
     print("Versions: " + ", ".join(f"{name} {text}" for name, text in versions.items()))
     loads = [load for cell in cells for load in cell.load if load is not None]
-    print(
-        f"Load average: {min(loads, default=0)} to {max(loads, default=0)}, of which 1 to 2 are this script's"
-    )
+    own = f"of which 1 to 2 are this script's, and {args.busy} of the busy processes"
+    print(f"Load average: {min(loads, default=0)} to {max(loads, default=0)}, {own}")
     print(f"\n{report(cells, peers)}")
     for peer, modules in absent.items():
         print(f"\n{peer} is not installed: no {', '.join(modules)}")
@@ -256,6 +258,18 @@ def main() -> int:
         document = {"machine": about, "versions": versions, "cells": [cell.to_dict() for cell in cells]}
         Path(args.json).write_text(json.dumps(document, indent=2), encoding="utf-8")
     return int(any(cell.failures for cell in cells))
+
+
+@contextmanager
+def _busy(count: int) -> Iterator[None]:
+    """That many processes that never rest."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def _say(cell: Cell) -> None:
@@ -275,6 +289,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=PAIRS, help=f"per peer and cell (default: {PAIRS})")
     names = [engine.name for engine in ENGINES[1:]]
     parser.add_argument("--without", action="append", default=[], choices=names, help="leave out a peer")
+    parser.add_argument("--busy", type=int, default=0, help="processes that never rest beside (default: 0)")
     parser.add_argument("--json", metavar="FILE", help="also write everything as JSON")
     args = parser.parse_args()
     unknown = [name for name in args.networks if name not in SUBJECTS]

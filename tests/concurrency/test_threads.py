@@ -145,3 +145,14 @@ def test_no_thread_is_left_over() -> None:
     while tasks() > before and time.monotonic() < deadline:
         time.sleep(0.01)  # the system counts a joined thread for a moment longer
     assert tasks() <= before, f"{before} threads before, {tasks()} now"
+
+
+def test_idle_workers_sleep() -> None:
+    """A worker that went on spinning would take as long of a processor as the main thread sleeps."""
+    net, x = network(), picture(0)
+    mininet.set_num_threads(MOST)
+    net(x)
+    before = time.process_time()
+    time.sleep(0.5)
+    used = time.process_time() - before
+    assert used < 0.05, f"{used:.3f} s of processor time in half a second without a call"
