@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from math import inf
 from numbers import Real
@@ -96,6 +97,15 @@ def check_number(what: str, value: object, least: float | None = None) -> float:
     return number
 
 
+def is_masked(value: object) -> bool:
+    """Whether it is an array with a mask.
+
+    Importing ``numpy.ma`` takes several times as long as a first call: who has such an array has done so.
+    """
+    masked = sys.modules.get("numpy.ma")
+    return isinstance(value, getattr(masked, "MaskedArray", ()))
+
+
 def check_numbers(what: str, value: object, dtype: DTypeLike | None = None) -> NDArray[Any]:
     """An array of real numbers, of that type if one is given; or DTypeError.
 
@@ -105,7 +115,7 @@ def check_numbers(what: str, value: object, dtype: DTypeLike | None = None) -> N
         array = np.asarray(value)
     except Exception as error:  # whatever a foreign array type raises
         raise DTypeError(f"{what}: expected numbers, got {brief(value)} ({type(error).__name__})") from None
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked(value):
         raise DTypeError(f"{what}: expected an array without a mask; say what stands there with filled(0)")
     if array.dtype.kind not in "fiub" and array.size:
         raise DTypeError(f"{what}: expected real numbers, got an array of {brief(array.dtype)}")

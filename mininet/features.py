@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mininet.arguments import is_masked
 from mininet.batches import as_input, feature_rows, run_in_batches, stacked
 from mininet.errors import ArgumentError, DTypeError, ShapeError, brief, require
 from mininet.network import Float32
@@ -216,7 +217,7 @@ class MobileNetFeatures:
         """``X`` as one item per picture, each as `as_input` takes it; at least one."""
         if isinstance(X, (str, os.PathLike)):
             raise DTypeError(f"expected a list of pictures, got one path; pass [{os.fspath(X)!r}]")
-        if isinstance(X, np.ma.MaskedArray):
+        if is_masked(X):
             raise DTypeError("expected an array without a mask; say what stands there with X.filled(0)")
         if hasattr(X, "toarray"):
             raise DTypeError("expected a dense array, got a sparse matrix")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mininet.arguments import is_masked
 from mininet.errors import DTypeError, ShapeError
 
 
@@ -27,7 +28,7 @@ def checked_input(network: str, channels: int, x: NDArray[np.float32]) -> NDArra
     """
     if not isinstance(x, np.ndarray):
         raise DTypeError(f"{network}: expected a NumPy array, got {type(x).__name__}")
-    if isinstance(x, np.ma.MaskedArray):
+    if is_masked(x):
         raise DTypeError(
             f"{network}: expected an array without a mask; say what stands there with x.filled(0)"
         )

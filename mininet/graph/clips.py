@@ -33,6 +33,8 @@ def insert_clips(graph: Graph, clips: Iterable[Bounds]) -> Graph:
         If there is no node of that name.
     """
     bounds = {name: (low, high) for name, low, high in clips}
+    if not bounds:
+        return graph
     for name in bounds:
         if name not in graph.names():
             raise UnknownNameError("node to clip", name, graph.names())
