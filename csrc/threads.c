@@ -40,7 +40,7 @@ typedef struct {
 } job;
 
 static struct {
-    pthread_mutex_t lock;           /* of `current` and `workers` */
+    pthread_mutex_t lock;           /* of `current`, `workers` and both conditions */
     pthread_cond_t posted, stepped; /* a job has come; all tasks of a step are done */
     job *current;
     atomic_ptrdiff_t generation;    /* grows with every post: idle workers watch it */

@@ -147,7 +147,7 @@ MN_INLINE vf mn_min(vf a, vf b) { return a < b ? a : b; }
 #define MN_ROLLED
 #endif
 
-/* CASE(n, ...) for every n from 1 to the number of rows that a tile has at most, and a tile of one panel. */
+/* CASE(n, ...) for every n from 1 to what there is at most: rows of a tile, of a tile of one panel, columns of a window. */
 #define MN_TO_4(CASE, ...) CASE(1, __VA_ARGS__) CASE(2, __VA_ARGS__) CASE(3, __VA_ARGS__) CASE(4, __VA_ARGS__)
 #define MN_TO_6(CASE, ...) MN_TO_4(CASE, __VA_ARGS__) CASE(5, __VA_ARGS__) CASE(6, __VA_ARGS__)
 #define MN_TO_7(CASE, ...) MN_TO_6(CASE, __VA_ARGS__) CASE(7, __VA_ARGS__)

@@ -15,7 +15,7 @@ from mininet.ops.conv import MOST_WINDOW_ROWS, Conv2d, DepthwiseConv2d, Pointwis
 from mininet.ops.step import Step
 
 TOGETHER = 2
-"""Blocks of channels that the kernels do at once (csrc/kernels/window.c, MN_TOGETHER)."""
+"""Blocks of channels that the kernels do at once, at most (csrc/kernels/fused_depthwise.c, MN_TOGETHER)."""
 
 SMALL_PLANE = 4096
 """Floats of one block of channels up to which the kernel may expand it as a whole, into scratch memory behind

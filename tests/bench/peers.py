@@ -249,7 +249,7 @@ def main() -> int:
     print(f"{about['processor']}, {about['cpus']} CPUs, {about['isa']}, Python {about['python']}")
     print("Versions: " + ", ".join(f"{name} {text}" for name, text in versions.items()))
     loads = [load for cell in cells for load in cell.load if load is not None]
-    own = f"of which 1 to 2 are this script's, and {args.busy} of the busy processes"
+    own = "of which 1 to 2 are this script's" + (f", {args.busy} the busy processes'" if args.busy else "")
     print(f"Load average: {min(loads, default=0)} to {max(loads, default=0)}, {own}")
     print(f"\n{report(cells, peers)}")
     for peer, modules in absent.items():
