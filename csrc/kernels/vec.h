@@ -47,6 +47,7 @@
 #define MN_WIDTH 16
 #define MN_SINGLE_PANELS 4
 #define MN_ROWS 7
+#define MN_PAIR_ROWS 14
 #define MN_THIN_ROWS 14
 #define MN_PANELS 3
 #define MN_COLUMNS 14
@@ -69,11 +70,13 @@ MN_INLINE vf mn_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 #define MN_SINGLE_PANELS 2
 #ifdef MN_32_REGISTERS              /* AVX-512 VL has that many for 256-bit vectors too */
 #define MN_ROWS 7
+#define MN_PAIR_ROWS 14
 #define MN_THIN_ROWS 14
 #define MN_PANELS 3
 #define MN_COLUMNS 14
 #else
 #define MN_ROWS 6
+#define MN_PAIR_ROWS 6
 #define MN_THIN_ROWS 12
 #define MN_PANELS 2
 #define MN_COLUMNS 8
@@ -96,6 +99,7 @@ MN_INLINE vf mn_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 #define MN_WIDTH 4
 #define MN_SINGLE_PANELS 4
 #define MN_ROWS 7
+#define MN_PAIR_ROWS 14
 #define MN_THIN_ROWS 14
 #define MN_PANELS 3
 #define MN_COLUMNS 14
@@ -117,6 +121,7 @@ MN_INLINE vf mn_min(vf a, vf b) { return vminq_f32(a, b); }
 #define MN_WIDTH 1
 #define MN_SINGLE_PANELS 4
 #define MN_ROWS 4
+#define MN_PAIR_ROWS 4
 #define MN_THIN_ROWS 8
 #define MN_PANELS 2
 #define MN_COLUMNS 8
@@ -164,12 +169,15 @@ MN_INLINE vf mn_min(vf a, vf b) { return a < b ? a : b; }
 
 #if MN_ROWS == 7
 #define MN_CASES MN_TO_7
+#define MN_PAIR_CASES MN_TO_14
 #define MN_THIN_CASES MN_TO_14
 #elif MN_ROWS == 6
 #define MN_CASES MN_TO_6
+#define MN_PAIR_CASES MN_TO_6
 #define MN_THIN_CASES MN_TO_12
 #else
 #define MN_CASES MN_TO_4
+#define MN_PAIR_CASES MN_TO_4
 #define MN_THIN_CASES MN_TO_8
 #endif
 
