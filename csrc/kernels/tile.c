@@ -13,6 +13,7 @@ typedef struct {
     ptrdiff_t xblock, yblock;       /* floats from one block of channels to the next */
     mn_activation activation;
     const float *residual, *y;      /* what is added to y, laid out like it from its first float on; or NULL */
+    ptrdiff_t pixel, pixels;        /* which pixel the first one is, of how many that w is multiplied with in all */
 } mn_product;
 
 MN_INLINE int mn_product_ending(const mn_product *p) { return p->residual != NULL ? MN_RESIDUAL : mn_ending(p->activation); }
@@ -27,7 +28,7 @@ MN_INLINE vf mn_end_product(const int ending, const mn_product *p, mn_clamp clam
  * takes its x straight from memory as a broadcast operand. rows and panels are constants at every
  * call, which the unrolling needs. Panel j of pixel 0 goes to y[j] + at. */
 MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const mn_product *p, const float *x, const float *w,
-                       const float *bias, float *const *y, ptrdiff_t at, const float *ahead, mn_clamp clamp)
+                       const float *bias, float *const *y, ptrdiff_t at, const char *ahead, ptrdiff_t ahead_step, mn_clamp clamp)
 {
     vf sum[MN_THIN_ROWS][MN_PANELS];
     const ptrdiff_t panel = p->k * MN_WIDTH;
@@ -35,7 +36,7 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const
         MN_UNROLL for (int j = 0; j < panels; j++) sum[r][j] = mn_load(bias + j * MN_WIDTH);
     for (ptrdiff_t left = p->k; left > 0; left -= MN_BLOCK, x += p->xblock) {
         const float *pixel = x, *end = x + mn_least(left, MN_BLOCK);
-        for (; pixel < end; pixel++, w += MN_WIDTH, ahead += MN_WIDTH) {
+        for (; pixel < end; pixel++, w += MN_WIDTH, ahead += ahead_step) {
             vf weight[MN_PANELS];
             mn_prefetch(ahead);
             MN_UNROLL for (int j = 0; j < panels; j++) weight[j] = mn_load(w + j * panel);
@@ -52,7 +53,7 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const
         }
 }
 
-#define MN_TILE_CASE(R, P, E) case R: mn_tile(R, P, E, p, x, w, bias, y, at, ahead, clamp); break;
+#define MN_TILE_CASE(R, P, E) case R: mn_tile(R, P, E, p, x, w, bias, y, at, ahead, step, clamp); break;
 
 /* `rows` pixels by P panels, tile after tile. Pixels are dealt out evenly (10 = 5 + 5, not 7 + 3), since a thin tile
  * is a slow one. The first P tiles fetch what lies MN_AHEAD of all P panels, the others nothing new. */
@@ -65,7 +66,8 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const
         ptrdiff_t at = 0;                                                                                       \
         for (ptrdiff_t t = 0; t < tiles; t++) {                                                                 \
             const ptrdiff_t count = least + (t < more);                                                         \
-            const float *ahead = t < (P) ? w + MN_AHEAD + t * p->k * MN_WIDTH : w;                              \
+            const ptrdiff_t bytes = (P) * MN_WIDTH * 4 * count, step = mn_least(64, bytes / p->pixels);         \
+            const char *ahead = (const char *)(w + MN_AHEAD) + bytes / count * p->k * (p->pixel + at / MN_BLOCK) / p->pixels; \
             switch (count) { CASES(MN_TILE_CASE, P, E) default: break; }                                        \
             x += count * MN_BLOCK, at += count * MN_BLOCK;                                                      \
         }                                                                                                       \
