@@ -50,7 +50,8 @@
 #define MN_PAIR_ROWS 14
 #define MN_THIN_ROWS 14
 #define MN_PANELS 3
-#define MN_COLUMNS 14
+#define MN_COLUMNS 7
+#define MN_WINDOW_ROWS 2
 typedef __m512 vf;
 MN_INLINE vf mn_load(const float *p) { return _mm512_loadu_ps(p); }
 MN_INLINE void mn_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
@@ -74,12 +75,14 @@ MN_INLINE vf mn_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 #define MN_THIN_ROWS 14
 #define MN_PANELS 3
 #define MN_COLUMNS 14
+#define MN_WINDOW_ROWS 1
 #else
 #define MN_ROWS 6
 #define MN_PAIR_ROWS 6
 #define MN_THIN_ROWS 12
 #define MN_PANELS 2
 #define MN_COLUMNS 8
+#define MN_WINDOW_ROWS 1
 #endif
 typedef __m256 vf;
 MN_INLINE vf mn_load(const float *p) { return _mm256_loadu_ps(p); }
@@ -102,7 +105,8 @@ MN_INLINE vf mn_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 #define MN_PAIR_ROWS 14
 #define MN_THIN_ROWS 14
 #define MN_PANELS 3
-#define MN_COLUMNS 14
+#define MN_COLUMNS 7
+#define MN_WINDOW_ROWS 2
 typedef float32x4_t vf;
 MN_INLINE vf mn_load(const float *p) { return vld1q_f32(p); }
 MN_INLINE void mn_store(float *p, vf a) { vst1q_f32(p, a); }
@@ -125,6 +129,7 @@ MN_INLINE vf mn_min(vf a, vf b) { return vminq_f32(a, b); }
 #define MN_THIN_ROWS 8
 #define MN_PANELS 2
 #define MN_COLUMNS 8
+#define MN_WINDOW_ROWS 1
 typedef float vf;
 MN_INLINE vf mn_load(const float *p) { return *p; }
 MN_INLINE void mn_store(float *p, vf a) { *p = a; }
@@ -163,8 +168,10 @@ MN_INLINE vf mn_min(vf a, vf b) { return a < b ? a : b; }
 
 #if MN_COLUMNS == 14
 #define MN_COLUMN_CASES MN_TO_14
-#else
+#elif MN_COLUMNS == 8
 #define MN_COLUMN_CASES MN_TO_8
+#else
+#define MN_COLUMN_CASES MN_TO_7
 #endif
 
 #if MN_ROWS == 7

@@ -30,33 +30,47 @@ MN_INLINE ptrdiff_t mn_ring_length(const mn_step *s)
     return mn_most(reach, s->pl + s->in[0].w) * MN_BLOCK;
 }
 
-/* Slots of the ring: rows of one window, and those that the next one needs beyond them. */
+/* Slots of the ring: rows of the windows of MN_WINDOW_ROWS output rows. */
 MN_INLINE ptrdiff_t mn_ring_rows(const mn_step *s) { return (s->kh - 1) * s->dh + 1 + s->sh; }
 
 MN_INLINE ptrdiff_t mn_ring_floats(const mn_step *s) { return mn_ring_rows(s) * mn_ring_length(s); }
 
-/* `count` neighbouring outputs of a window whose width and stride are constants, as those of all MobileNets: the weights
- * of a row of the window stay in registers, and each x is loaded once and meets all of them. */
-MN_INLINE void mn_window_tile(const int count, const int kw, const int sw, const int ending, const mn_step *s,
-                              const float *const *row, ptrdiff_t at, const float *w, vf bias, float *y, mn_clamp clamp)
+/* Rows of a window, of which two output rows meet different ones, are unrolled; one output row needs no such thing. */
+#if MN_WINDOW_ROWS > 1
+#define MN_WINDOW_LOOP MN_UNROLL
+#else
+#define MN_WINDOW_LOOP MN_ROLLED
+#endif
+
+/* `rows` x `count` neighbouring outputs of a window k high and wide, stride sw, all constants. Each x is loaded once and
+ * meets the weights of every output that it belongs to: two rows share what they both read. Row r goes to y + r line. */
+MN_INLINE void mn_window_tile(const int rows, const int count, const int k, const int sw, const int ending,
+                              const float *const *row, ptrdiff_t at, const float *w, vf bias, float *y, ptrdiff_t line,
+                              mn_clamp clamp)
 {
-    vf sum[MN_COLUMNS];
-    MN_UNROLL for (int i = 0; i < count; i++) sum[i] = bias;
-    for (ptrdiff_t ky = 0; ky < s->kh; ky++, w += kw * MN_BLOCK) {
-        const float *x = row[ky] + at;
-        vf weight[MN_MOST_TAPS];
-        MN_UNROLL for (int kx = 0; kx < kw; kx++) weight[kx] = mn_load(w + kx * MN_BLOCK);
-        MN_UNROLL for (int ix = 0; ix < (count - 1) * sw + kw; ix++) {
+    vf sum[MN_WINDOW_ROWS][MN_COLUMNS];
+    MN_UNROLL for (int r = 0; r < rows; r++)
+        MN_UNROLL for (int i = 0; i < count; i++) sum[r][i] = bias;
+    MN_WINDOW_LOOP for (int iy = 0; iy < (rows - 1) * sw + k; iy++) {
+        const float *x = row[iy] + at;
+        vf weight[MN_WINDOW_ROWS][MN_MOST_TAPS];
+        MN_UNROLL for (int r = 0; r < rows; r++)
+            MN_UNROLL for (int kx = 0; kx < k; kx++)
+                if (iy >= r * sw && iy - r * sw < k) weight[r][kx] = mn_load(w + ((iy - r * sw) * k + kx) * MN_BLOCK);
+        MN_UNROLL for (int ix = 0; ix < (count - 1) * sw + k; ix++) {
             vf value = mn_load(x + ix * MN_BLOCK);
             mn_no_load_ahead();
             mn_opaque(value);                   /* or gcc loads it again for every weight */
-            MN_UNROLL for (int kx = 0; kx < kw; kx++) {
+            MN_UNROLL for (int kx = 0; kx < k; kx++) {
                 const int i = (ix - kx) / sw;
-                if (ix >= kx && i < count && i * sw + kx == ix) sum[i] = mn_fma(value, weight[kx], sum[i]);
+                if (ix < kx || i >= count || i * sw + kx != ix) continue;
+                MN_UNROLL for (int r = 0; r < rows; r++)
+                    if (iy >= r * sw && iy - r * sw < k) sum[r][i] = mn_fma(value, weight[r][kx], sum[r][i]);
             }
         }
     }
-    MN_UNROLL for (int i = 0; i < count; i++) mn_store(y + i * MN_BLOCK, mn_end(ending, clamp, sum[i]));
+    MN_UNROLL for (int r = 0; r < rows; r++)
+        MN_UNROLL for (int i = 0; i < count; i++) mn_store(y + r * line + i * MN_BLOCK, mn_end(ending, clamp, sum[r][i]));
 }
 
 /* Any other window: each weight is loaded once and meets `count` vectors of the row. */
@@ -75,17 +89,19 @@ MN_INLINE void mn_window_tile_any(const int count, const int ending, const mn_st
     MN_UNROLL for (int i = 0; i < count; i++) mn_store(y + i * MN_BLOCK, mn_end(ending, clamp, sum[i]));
 }
 
-#define MN_WINDOW_CASE(N, KW, SW, E) case N: mn_window_tile(N, KW, SW, E, s, row, at, w + i, start, to, clamp); break;
+#define MN_WINDOW_CASE(N, ROWS, K, SW, E) \
+    case N: mn_window_tile(ROWS, N, K, SW, E, row, at, w + i, start, to, line, clamp); break;
 #define MN_WINDOW_CASE_ANY(N, E) case N: mn_window_tile_any(N, E, s, row, at, w + i, start, to, clamp); break;
 
-/* One output row of one block of channels: `panels` vectors of it. Columns are dealt out evenly. */
+/* One output row, or ROWS, of one block of channels: `panels` vectors of each. Columns are dealt out evenly. */
 #define MN_WINDOW_FUNCTION(NAME, CASE, SW, ...)                                                                     \
     static MN_NOINLINE void NAME(const mn_step *s, const float *const *row, ptrdiff_t panels, const float *w,       \
                                  const float *bias, float *y)                                                       \
     {                                                                                                               \
         const mn_clamp clamp = mn_clamp_of(s->activation);                                                          \
-        const ptrdiff_t tiles = mn_ceil_div(s->out.w, MN_COLUMNS);                                                  \
+        const ptrdiff_t tiles = mn_ceil_div(s->out.w, MN_COLUMNS), line = s->out.w * MN_BLOCK;                      \
         const ptrdiff_t least = s->out.w / tiles, more = s->out.w % tiles;                                          \
+        (void)line;                                                                                                 \
         for (ptrdiff_t i = 0; i < panels * MN_WIDTH; i += MN_WIDTH) {                                               \
             const vf start = mn_load(bias + i);                                                                     \
             float *to = y + i;                                                                                      \
@@ -98,9 +114,11 @@ MN_INLINE void mn_window_tile_any(const int count, const int ending, const mn_st
         }                                                                                                           \
     }
 
-#define MN_WINDOW_FUNCTIONS(KW, SW)                                                                                 \
-    MN_WINDOW_FUNCTION(mn_window_row_##KW##_##SW, MN_WINDOW_CASE, SW, KW, SW, MN_CLAMP)                             \
-    MN_WINDOW_FUNCTION(mn_window_row_##KW##_##SW##_swish, MN_WINDOW_CASE, SW, KW, SW, MN_SWISH)
+#define MN_WINDOW_FUNCTIONS(K, SW)                                                                                  \
+    MN_WINDOW_FUNCTION(mn_window_row_##K##_##SW, MN_WINDOW_CASE, SW, 1, K, SW, MN_CLAMP)                            \
+    MN_WINDOW_FUNCTION(mn_window_row_##K##_##SW##_swish, MN_WINDOW_CASE, SW, 1, K, SW, MN_SWISH)                    \
+    MN_WINDOW_FUNCTION(mn_window_rows_##K##_##SW, MN_WINDOW_CASE, SW, MN_WINDOW_ROWS, K, SW, MN_CLAMP)              \
+    MN_WINDOW_FUNCTION(mn_window_rows_##K##_##SW##_swish, MN_WINDOW_CASE, SW, MN_WINDOW_ROWS, K, SW, MN_SWISH)
 
 MN_WINDOW_FUNCTIONS(3, 1)
 MN_WINDOW_FUNCTIONS(3, 2)
@@ -111,24 +129,37 @@ MN_WINDOW_FUNCTION(mn_window_row_any_swish, MN_WINDOW_CASE_ANY, s->sw, MN_SWISH)
 
 typedef void (*mn_window)(const mn_step *s, const float *const *row, ptrdiff_t panels, const float *w, const float *bias, float *y);
 
-static mn_window mn_window_of(const mn_step *s)
+/* Whether the window is one that is compiled for, which does MN_WINDOW_ROWS output rows at once. */
+MN_INLINE int mn_is_known_window(const mn_step *s)
 {
-    static const mn_window known[2][2][2] = {       /* by width, stride, ending */
-        {{mn_window_row_3_1, mn_window_row_3_1_swish}, {mn_window_row_3_2, mn_window_row_3_2_swish}},
-        {{mn_window_row_5_1, mn_window_row_5_1_swish}, {mn_window_row_5_2, mn_window_row_5_2_swish}},
+    return (s->kw == 3 || s->kw == 5) && s->kh == s->kw && (s->sw == 1 || s->sw == 2) && s->sh == s->sw && s->dw == 1 && s->dh == 1;
+}
+
+#define MN_WINDOW_OF_ROW(K, SW) {mn_window_row_##K##_##SW, mn_window_row_##K##_##SW##_swish}
+#if MN_WINDOW_ROWS > 1
+#define MN_WINDOWS(K, SW) {MN_WINDOW_OF_ROW(K, SW), {mn_window_rows_##K##_##SW, mn_window_rows_##K##_##SW##_swish}}
+#else
+#define MN_WINDOWS(K, SW) {MN_WINDOW_OF_ROW(K, SW)}
+#endif
+
+static mn_window mn_window_of(const mn_step *s, ptrdiff_t rows)
+{
+    static const mn_window known[2][2][MN_WINDOW_ROWS][2] = {       /* by size, stride, rows, ending */
+        {MN_WINDOWS(3, 1), MN_WINDOWS(3, 2)}, {MN_WINDOWS(5, 1), MN_WINDOWS(5, 2)},
     };
     const int swish = mn_ending(s->activation) == MN_SWISH;
-    if ((s->kw == 3 || s->kw == 5) && (s->sw == 1 || s->sw == 2) && s->dw == 1) return known[s->kw == 5][s->sw == 2][swish];
+    if (mn_is_known_window(s)) return known[s->kw == 5][s->sw == 2][rows - 1][swish];
     return swish ? mn_window_row_any_swish : mn_window_row_any;
 }
 
-/* One output row of one block out of the ring: as many panels of it as hold channels. */
-static void mn_window_row(const mn_step *s, const mn_ring *ring, ptrdiff_t panels, const float *w, const float *bias, float *y)
+/* `rows` output rows of one block out of the ring: as many panels of it as hold channels. */
+static void mn_window_rows(const mn_step *s, const mn_ring *ring, ptrdiff_t rows, ptrdiff_t panels, const float *w,
+                           const float *bias, float *y)
 {
     const float *row[MN_MOST_ROWS];
-    for (ptrdiff_t ky = 0; ky < s->kh; ky++) row[ky] = mn_ring_slot(ring, ky * s->dh);
-    mn_window_of(s)(s, row, panels, w, bias, y);
-    mn_finish(y, s->out.w * MN_BLOCK, s->activation);
+    for (ptrdiff_t k = 0; k < (rows - 1) * s->sh + s->kh; k++) row[k] = mn_ring_slot(ring, k * s->dh);
+    mn_window_of(s, rows)(s, row, panels, w, bias, y);
+    mn_finish(y, rows * s->out.w * MN_BLOCK, s->activation);
 }
 
 /* What a thread does in one go: some output rows of one block of channels, or all rows of a few. */
@@ -150,22 +181,21 @@ MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part
     mn_ring ring = {v->workspace, mn_ring_rows(s), mn_ring_length(s), 0};
     ptrdiff_t next = part->oy * s->sh - s->pt;  /* first input row that no slot has held yet */
     memset(ring.memory, 0, (size_t)(part->blocks * apart) * sizeof(float));     /* the margins stay zero */
-    /* Row oy is computed after the rows of oy + 1 have been filled in: what a window reads was not written just
-     * now, when the store would still be on its way, and filling overlaps with computing. */
-    for (ptrdiff_t oy = part->oy - 1; oy < part->end; oy++) {
-        const ptrdiff_t top = oy * s->sh - s->pt, end = oy + 1 < part->end ? top + s->sh + rows : next;
-        for (next = mn_most(next, top + s->sh); next < end; next++) {
+    for (ptrdiff_t oy = part->oy, now; oy < part->end; oy += now) {
+        now = mn_is_known_window(s) ? mn_least(part->end - oy, MN_WINDOW_ROWS) : 1;
+        const ptrdiff_t top = oy * s->sh - s->pt, end = top + (now - 1) * s->sh + rows;
+        for (next = mn_most(next, top); next < end; next++) {
             float *slot = mn_ring_slot(&ring, next - top);
             if (next >= 0 && next < s->in[0].h) fill(s, v, part, next, slot + s->pl * MN_BLOCK, apart);
             else
                 for (ptrdiff_t i = 0; i < part->blocks; i++) memset(slot + i * apart, 0, (size_t)ring.length * sizeof(float));
         }
-        for (ptrdiff_t b = part->block; b < last && oy >= part->oy; b++) {
+        for (ptrdiff_t b = part->block; b < last; b++) {
             const mn_ring of_block = {ring.memory + (b - part->block) * apart, ring.rows, ring.length, ring.oldest};
-            mn_window_row(s, &of_block, mn_panels_of_block(&s->out, b), s->constant[0] + b * taps,
-                          s->constant[1] + b * MN_BLOCK, v->y + b * plane + oy * line);
+            mn_window_rows(s, &of_block, now, mn_panels_of_block(&s->out, b), s->constant[0] + b * taps,
+                           s->constant[1] + b * MN_BLOCK, v->y + b * plane + oy * line);
         }
-        ring.oldest += s->sh;
+        ring.oldest += now * s->sh;
         if (ring.oldest >= ring.rows) ring.oldest -= ring.rows;
     }
     for (ptrdiff_t b = part->block; b < last && s->means; b++)
