@@ -1,10 +1,10 @@
 /* threads.c: the worker pool.
  *
- * A job is a list of steps, each of some tasks. Whoever takes part claims a run of neighbouring tasks from the
- * current step's counter, half of a fair share of what is left, and goes on to the next step when all tasks of
- * this one are done. Long runs are faster, short ones at the end let all finish together. Nothing is dealt out
- * beforehand, so a thread that the system puts to sleep holds up one run and no more, and the caller alone can
- * finish a job that no worker comes to help with.
+ * A job is a list of steps, each of some tasks. Whoever takes part has a share of every step's tasks, the same part of
+ * each, so that a thread finds in its own cache most of what it reads. It claims runs of neighbouring tasks, half of what
+ * is left of its share and then of the others', and goes on to the next step when all tasks of this one are done. Long
+ * runs are faster, short ones at the end let all finish together. A thread that the system puts to sleep holds up one
+ * run and no more, and the caller alone can finish a job that no worker comes to help with.
  *
  * The pool serves one job at a time. A caller who finds it busy (two Python threads, one network
  * each) runs its own job by itself. A job is counted: the last one to leave frees it, so the caller
@@ -25,8 +25,14 @@
 #define SPIN_NANOSECONDS 50000      /* how long a thread waits awake; a pause takes 10 to 50 of them, so they are not counted */
 #define PAUSES_PER_LOOK 16          /* at the clock */
 
+/* The tasks of a step that a seat begins with. */
 typedef struct {
-    atomic_ptrdiff_t next, done;
+    atomic_ptrdiff_t next;
+    ptrdiff_t end;
+} share;
+
+typedef struct {
+    atomic_ptrdiff_t done;
     ptrdiff_t tasks;
 } counter;
 
@@ -36,6 +42,7 @@ typedef struct {
     ptrdiff_t steps;
     int seats;                      /* threads that may take part, the caller included */
     atomic_int users, seated;
+    share *shares;                  /* [step][seat] */
     counter counters[];
 } job;
 
@@ -86,16 +93,24 @@ static void leave(job *j)
     if (atomic_fetch_sub(&j->users, 1) == 1) free(j);
 }
 
-/* Claim a run of tasks, which begins at *first: how many. */
-static ptrdiff_t claim(counter *c, int seats, ptrdiff_t *first)
+/* Claim a run of tasks of a share: half of what is left, which begins at *first. How many. */
+static ptrdiff_t claim_of(share *own, ptrdiff_t *first)
 {
     ptrdiff_t run;
-    *first = atomic_load(&c->next);
+    *first = atomic_load(&own->next);
     do {
-        const ptrdiff_t left = c->tasks - *first;
-        if (left <= 0) return 0;
-        run = (left + 2 * seats - 1) / (2 * seats);
-    } while (!atomic_compare_exchange_weak(&c->next, first, *first + run));
+        if (*first >= own->end) return 0;
+        run = (own->end - *first + 1) / 2;
+    } while (!atomic_compare_exchange_weak(&own->next, first, *first + run));
+    return run;
+}
+
+/* Claim a run of tasks: of one's own share, or of the next one of which something is left. */
+static ptrdiff_t claim(const job *j, ptrdiff_t step, int seat, ptrdiff_t *first)
+{
+    share *shares = j->shares + step * j->seats;
+    ptrdiff_t run = 0;
+    for (int i = 0; i < j->seats && run == 0; i++) run = claim_of(shares + (seat + i) % j->seats, first);
     return run;
 }
 
@@ -145,7 +160,7 @@ static void take_part(job *j, int seat)
     for (ptrdiff_t s = 0; s < j->steps; s++) {
         counter *c = &j->counters[s];
         ptrdiff_t first, run;
-        while ((run = claim(c, j->seats, &first)) > 0) {
+        while ((run = claim(j, s, seat, &first)) > 0) {
             j->run(j->context, s, first, first + run, seat);
             count_done(c, run);
         }
@@ -223,15 +238,22 @@ static void run_alone(mn_task run, void *context, const char *tasks, size_t stri
 
 static job *new_job(mn_task run, void *context, const char *tasks, size_t stride, ptrdiff_t steps, int seats)
 {
-    job *j = malloc(sizeof(job) + (size_t)steps * sizeof(counter));
+    const size_t counters = (size_t)steps * sizeof(counter), shares = (size_t)steps * (size_t)seats * sizeof(share);
+    job *j = malloc(sizeof(job) + counters + shares);
     if (j == NULL) return NULL;
+    j->shares = (share *)(void *)((char *)j + sizeof(job) + counters);
     j->run = run, j->context = context, j->steps = steps, j->seats = seats;
     atomic_init(&j->users, 1);
     atomic_init(&j->seated, 1);
     for (ptrdiff_t s = 0; s < steps; s++) {
-        atomic_init(&j->counters[s].next, 0);
+        const ptrdiff_t count = *(const ptrdiff_t *)(const void *)(tasks + (size_t)s * stride);
         atomic_init(&j->counters[s].done, 0);
-        j->counters[s].tasks = *(const ptrdiff_t *)(const void *)(tasks + (size_t)s * stride);
+        j->counters[s].tasks = count;
+        for (int i = 0; i < seats; i++) {
+            share *own = j->shares + s * seats + i;
+            atomic_init(&own->next, i * count / seats);
+            own->end = (i + 1) * count / seats;
+        }
     }
     return j;
 }
