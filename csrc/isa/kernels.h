@@ -18,6 +18,9 @@
 #ifdef MN_HALF
 extern const mn_isa MN_HALF;
 #endif
+#ifndef MN_IS_HALF
+#define MN_IS_HALF 0
+#endif
 
 #include "../kernels/activation.c"
 #include "../kernels/elementwise.c"

@@ -16,11 +16,9 @@ static void mn_copy_row(const mn_step *s, const mn_views *v, const mn_part *part
     for (ptrdiff_t i = 0; i < part->blocks; i++) mn_copy(v->x[0] + (part->block + i) * plane + iy * row, row, slot + i * apart);
 }
 
+static void mn_depthwise_part(const mn_step *s, const mn_views *v, const mn_part *part) { mn_window_part(s, v, part, mn_copy_row); }
+
 static void mn_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
 {
-    for (ptrdiff_t done; first < last; first += done) {
-        const mn_part part = mn_part_at(s, first, last, 1, &done);
-        MN_GO_HALF(s, v, part, first, done)
-        mn_window_part(s, v, &part, mn_copy_row);
-    }
+    mn_each_part(s, v, first, last, 1, mn_depthwise_part);
 }

@@ -64,23 +64,25 @@ static void mn_take_row(const mn_step *s, const mn_views *v, const mn_part *part
     for (ptrdiff_t i = 0; i < part->blocks; i++) mn_copy(mn_expanded(s, v) + i * plane + iy * row, row, slot + i * apart);
 }
 
+static void mn_expand_depthwise_part(const mn_step *s, const mn_views *v, const mn_part *part)
+{
+    if (mn_expands_whole(s, part)) {
+        mn_expand(s, v, part, 0, s->in[0].h * s->in[0].w, mn_expanded(s, v), mn_plane(&s->in[0]));
+        mn_window_part(s, v, part, mn_take_row);
+    } else mn_window_part(s, v, part, mn_expand_row);
+}
+
+static void mn_conv_depthwise_part(const mn_step *s, const mn_views *v, const mn_part *part)
+{
+    mn_window_part(s, v, part, mn_conv_row_of_part);
+}
+
 static void mn_expand_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
 {
-    for (ptrdiff_t done; first < last; first += done) {
-        const mn_part part = mn_part_at(s, first, last, MN_TOGETHER, &done);
-        MN_GO_HALF(s, v, part, first, done)
-        if (mn_expands_whole(s, &part)) {
-            mn_expand(s, v, &part, 0, s->in[0].h * s->in[0].w, mn_expanded(s, v), mn_plane(&s->in[0]));
-            mn_window_part(s, v, &part, mn_take_row);
-        } else mn_window_part(s, v, &part, mn_expand_row);
-    }
+    mn_each_part(s, v, first, last, MN_TOGETHER, mn_expand_depthwise_part);
 }
 
 static void mn_conv_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
 {
-    for (ptrdiff_t done; first < last; first += done) {
-        const mn_part part = mn_part_at(s, first, last, MN_TOGETHER, &done);
-        MN_GO_HALF(s, v, part, first, done)
-        mn_window_part(s, v, &part, mn_conv_row_of_part);
-    }
+    mn_each_part(s, v, first, last, MN_TOGETHER, mn_conv_depthwise_part);
 }

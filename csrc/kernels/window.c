@@ -202,42 +202,44 @@ MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part
         mn_mean_block(v->y + b * plane, &s->out, v->y + mn_floats(&s->out) + b * MN_BLOCK);
 }
 
-/* A step of few blocks is cut into strips of rows as well, to share it out among threads: a task is a strip of a block.
- * Where two strips meet, both fill in the rows between them, so a strip has several times as many. A mean is of whole
- * planes. */
-#define MN_FEW_TASKS 8
+/* Large planes are cut into strips of rows: a task is a block of a strip, strip after strip, so that threads which share
+ * out a step share out the picture, and each finds in its own cache what it wrote in the step before. Where two strips
+ * meet, both fill in the rows between them, so a strip has several times as many. A mean is of whole planes. */
+#define MN_MOST_STRIPS 8
 
 static ptrdiff_t mn_strips(const mn_step *s)
 {
     const ptrdiff_t most = s->out.h * s->sh / (4 * ((s->kh - 1) * s->dh + 1));
-    return s->means ? 1 : mn_most(1, mn_least(most, mn_ceil_div(MN_FEW_TASKS, mn_blocks(s->out.c))));
+    return s->means ? 1 : mn_most(1, mn_least(most, MN_MOST_STRIPS));
 }
 
 static ptrdiff_t mn_window_tasks(const mn_step *s) { return mn_blocks(s->out.c) * mn_strips(s); }
 
-/* A block that is at most half full may be left to registers of half its width (see isa/kernels.h). */
-MN_INLINE int mn_is_halved(const mn_step *s, ptrdiff_t b) { return s->halved && b == mn_blocks(s->out.c) - 1; }
+typedef void (*mn_work)(const mn_step *s, const mn_views *v, const mn_part *part);
 
-/* The part that begins with task `first` and has none beyond last - 1: all rows of up to `together` blocks, or as many
- * neighbouring strips of one. A block that is left to smaller registers comes alone. `done` receives how many tasks that is. */
-static mn_part mn_part_at(const mn_step *s, ptrdiff_t first, ptrdiff_t last, ptrdiff_t together, ptrdiff_t *done)
+/* The tasks from first to last - 1, as few parts: neighbouring strips as one, and up to `together` blocks. A last block
+ * that is at most half full may be left to registers of half its width, which do nothing else (see isa/kernels.h). */
+MN_INLINE void mn_each_part(const mn_step *s, const mn_views *v, const ptrdiff_t first, const ptrdiff_t last,
+                            ptrdiff_t together, mn_work work)
 {
-    const ptrdiff_t strips = mn_strips(s), strip = first % strips, whole = (last - first) / strips;
-    mn_part part = {first / strips, 1, 0, s->out.h};
-    if (strip > 0 || whole == 0) {
-        *done = mn_least(last - first, strips - strip);
-        part.oy = strip * s->out.h / strips, part.end = (strip + *done) * s->out.h / strips;
-        return part;
-    }
-    part.blocks = mn_least(whole, together);
-    if (part.blocks > 1 && mn_is_halved(s, part.block + part.blocks - 1)) part.blocks--;
-    *done = part.blocks * strips;
-    return part;
-}
-
-#ifdef MN_HALF
-#define MN_GO_HALF(S, V, PART, FIRST, DONE) \
-    if (mn_is_halved(S, (PART).block)) { MN_HALF.kernel[(S)->kernel](S, V, FIRST, (FIRST) + (DONE)); continue; }
+    const ptrdiff_t blocks = mn_blocks(s->out.c), strips = mn_strips(s);
+    for (ptrdiff_t task = first; task < last;) {
+        const ptrdiff_t strip = task / blocks, from = task % blocks, whole = from == 0 ? (last - task) / blocks : 0;
+        const ptrdiff_t high = mn_most(whole, 1), to = whole > 0 ? blocks : mn_least(blocks, from + last - task);
+        mn_part part = {from, 0, strip * s->out.h / strips, (strip + high) * s->out.h / strips};
+#if defined(MN_HALF)
+        const ptrdiff_t end = mn_least(to, blocks - s->halved);
 #else
-#define MN_GO_HALF(S, V, PART, FIRST, DONE)
+        const ptrdiff_t end = to;
+        if (MN_IS_HALF) part.block = mn_most(from, blocks - 1);
 #endif
+        for (; part.block < end; part.block += part.blocks) {
+            part.blocks = mn_least(together, end - part.block);
+            work(s, v, &part);
+        }
+        task += high * (to - from);
+    }
+#ifdef MN_HALF
+    if (s->halved) MN_HALF.kernel[s->kernel](s, v, first, last);
+#endif
+}
