@@ -6,27 +6,37 @@
  * The second input, if there is one, is the residual; then there is no activation.
  *
  * Tasks are runs of pixels x runs of whole blocks of output channels: enough pixels to use a panel well, and where
- * there are few pixels, as many blocks as make some 2^18 multiply-adds; a linear layer, which waits for its weights,
- * has smaller ones. Tasks of the same pixels are done together, since a tile likes to have several panels.
+ * there are few pixels, as many blocks as make some 2^17 multiply-adds; a linear layer, which waits for its weights,
+ * has smaller ones. Tasks of the same pixels are done together, since a tile likes to have several panels, and so are
+ * neighbouring runs, since the second one finds the panels in the cache.
  */
-#define MN_TASK_ROWS (16 * MN_ROWS)
+#define MN_RUN_PIXELS (8 * MN_ROWS)
+#define MN_RUNS_TOGETHER 2
+
+static ptrdiff_t mn_runs(const mn_step *s) { return mn_ceil_div(s->out.h * s->out.w, MN_RUN_PIXELS); }
+
+/* Where run i begins: as far as possible after whole tiles. */
+MN_INLINE ptrdiff_t mn_run_start(const mn_step *s, ptrdiff_t i)
+{
+    const ptrdiff_t pixels = s->out.h * s->out.w, runs = mn_runs(s), start = i * pixels / runs;
+    return i < runs ? start - start % MN_PAIR_ROWS : pixels;
+}
 
 MN_INLINE ptrdiff_t mn_blocks_per_task(const mn_step *s)
 {
-    const ptrdiff_t rows = mn_least(s->out.h * s->out.w, MN_TASK_ROWS);
-    return mn_ceil_div(rows == 1 ? 1 << 16 : 1 << 18, rows * s->in[0].c * MN_BLOCK);
+    const ptrdiff_t rows = mn_least(s->out.h * s->out.w, MN_RUN_PIXELS);
+    return mn_ceil_div(rows == 1 ? 1 << 16 : 1 << 17, rows * s->in[0].c * MN_BLOCK);
 }
 
 static ptrdiff_t mn_pointwise_tasks(const mn_step *s)
 {
-    return mn_ceil_div(s->out.h * s->out.w, MN_TASK_ROWS) * mn_ceil_div(mn_blocks(s->out.c), mn_blocks_per_task(s));
+    return mn_runs(s) * mn_ceil_div(mn_blocks(s->out.c), mn_blocks_per_task(s));
 }
 
 /* Pixels from `row` on, output channels c to end - 1. */
-static void mn_pointwise_part(const mn_step *s, const mn_views *v, ptrdiff_t row, ptrdiff_t c, ptrdiff_t end)
+static void mn_pointwise_part(const mn_step *s, const mn_views *v, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t end)
 {
-    const ptrdiff_t pixels = s->out.h * s->out.w, rows = mn_least(MN_TASK_ROWS, pixels - row);
-    const ptrdiff_t panels = mn_ceil_div(end - c, MN_WIDTH);
+    const ptrdiff_t pixels = s->out.h * s->out.w, panels = mn_ceil_div(end - c, MN_WIDTH);
     const mn_product p = {s->in[0].c, mn_plane(&s->in[0]), mn_plane(&s->out), s->activation, v->x[1], v->y, row, pixels};
     float *y = v->y + row * MN_BLOCK;
     const float *x = v->x[0] + row * MN_BLOCK, *w = s->constant[0] + c * p.k, *bias = s->constant[1] + c;
@@ -39,9 +49,11 @@ static void mn_pointwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t firs
 {
     const ptrdiff_t per_task = mn_blocks_per_task(s), groups = mn_ceil_div(mn_blocks(s->out.c), per_task);
     while (first < last) {
-        const ptrdiff_t group = first % groups, together = mn_least(last - first, groups - group);
-        const ptrdiff_t end = mn_least(s->out.c, (group + together) * per_task * MN_BLOCK);
-        mn_pointwise_part(s, v, first / groups * MN_TASK_ROWS, group * per_task * MN_BLOCK, end);
-        first += together;
+        const ptrdiff_t run = first / groups, group = first % groups, whole = group == 0 ? (last - first) / groups : 0;
+        const ptrdiff_t runs = mn_most(1, mn_least(whole, MN_RUNS_TOGETHER));
+        const ptrdiff_t together = whole > 0 ? groups : mn_least(last - first, groups - group);
+        const ptrdiff_t row = mn_run_start(s, run), end = mn_least(s->out.c, (group + together) * per_task * MN_BLOCK);
+        mn_pointwise_part(s, v, row, mn_run_start(s, run + runs) - row, group * per_task * MN_BLOCK, end);
+        first += runs * together;
     }
 }
