@@ -6,6 +6,9 @@
 
 #include "mininet.h"
 
+/* Tasks of a step that a thread does at once: kernels do some blocks of channels together, and tasks are small. */
+#define MN_LEAST_TASKS 4
+
 typedef struct {
     const mn_program *program;
     const mn_isa *isa;
@@ -83,7 +86,7 @@ static int run_timed(run_context *c, double *seconds)
     for (ptrdiff_t i = 0; i < c->program->count; i++) {
         single_context single = {c, i};
         const double start = now();
-        failed |= mn_parallel_steps(run_single, &single, &c->program->steps[i].tasks, sizeof(mn_step), 1, c->threads);
+        failed |= mn_parallel_steps(run_single, &single, &c->program->steps[i].tasks, sizeof(mn_step), 1, MN_LEAST_TASKS, c->threads);
         seconds[i] += now() - start;
     }
     return failed;
@@ -128,12 +131,14 @@ int mn_run(const mn_program *program, float *const *externals, ptrdiff_t batch, 
     fesetenv(FE_DFL_ENV);
     if (abreast && seconds == NULL) {               /* as many images as share out evenly; the rest one by one */
         const ptrdiff_t shared = batch - batch % threads;
-        failed = mn_parallel_steps(run_images, &c, &shared, 0, 1, threads);
+        failed = mn_parallel_steps(run_images, &c, &shared, 0, 1, 1, threads);
         c.image = shared;
     }
     for (; c.image < batch && !failed; c.image++) {
         if (seconds != NULL) failed = run_timed(&c, seconds);
-        else failed = mn_parallel_steps(run_tasks, &c, &program->steps[0].tasks, sizeof(mn_step), program->count, threads);
+        else
+            failed = mn_parallel_steps(run_tasks, &c, &program->steps[0].tasks, sizeof(mn_step), program->count, MN_LEAST_TASKS,
+                                       threads);
     }
     fesetenv(&callers);
     return failed;

@@ -39,7 +39,7 @@ typedef struct {
 typedef struct {
     mn_task run;
     void *context;
-    ptrdiff_t steps;
+    ptrdiff_t steps, least;         /* least: tasks that are claimed at once, if so many are left */
     int seats;                      /* threads that may take part, the caller included */
     atomic_int users, seated;
     share *shares;                  /* [step][seat] */
@@ -93,14 +93,15 @@ static void leave(job *j)
     if (atomic_fetch_sub(&j->users, 1) == 1) free(j);
 }
 
-/* Claim a run of tasks of a share: half of what is left, which begins at *first. How many. */
-static ptrdiff_t claim_of(share *own, ptrdiff_t *first)
+/* Claim a run of tasks of a share: half of what is left, but no fewer than `least`. It begins at *first. How many. */
+static ptrdiff_t claim_of(share *own, ptrdiff_t least, ptrdiff_t *first)
 {
     ptrdiff_t run;
     *first = atomic_load(&own->next);
     do {
-        if (*first >= own->end) return 0;
-        run = (own->end - *first + 1) / 2;
+        const ptrdiff_t left = own->end - *first;
+        if (left <= 0) return 0;
+        run = left <= least ? left : left / 2 > least ? left / 2 : least;
     } while (!atomic_compare_exchange_weak(&own->next, first, *first + run));
     return run;
 }
@@ -110,7 +111,7 @@ static ptrdiff_t claim(const job *j, ptrdiff_t step, int seat, ptrdiff_t *first)
 {
     share *shares = j->shares + step * j->seats;
     ptrdiff_t run = 0;
-    for (int i = 0; i < j->seats && run == 0; i++) run = claim_of(shares + (seat + i) % j->seats, first);
+    for (int i = 0; i < j->seats && run == 0; i++) run = claim_of(shares + (seat + i) % j->seats, j->least, first);
     return run;
 }
 
@@ -236,13 +237,13 @@ static void run_alone(mn_task run, void *context, const char *tasks, size_t stri
     for (ptrdiff_t s = 0; s < steps; s++) run(context, s, 0, *(const ptrdiff_t *)(const void *)(tasks + (size_t)s * stride), 0);
 }
 
-static job *new_job(mn_task run, void *context, const char *tasks, size_t stride, ptrdiff_t steps, int seats)
+static job *new_job(mn_task run, void *context, const char *tasks, size_t stride, ptrdiff_t steps, ptrdiff_t least, int seats)
 {
     const size_t counters = (size_t)steps * sizeof(counter), shares = (size_t)steps * (size_t)seats * sizeof(share);
     job *j = malloc(sizeof(job) + counters + shares);
     if (j == NULL) return NULL;
     j->shares = (share *)(void *)((char *)j + sizeof(job) + counters);
-    j->run = run, j->context = context, j->steps = steps, j->seats = seats;
+    j->run = run, j->context = context, j->steps = steps, j->least = least, j->seats = seats;
     atomic_init(&j->users, 1);
     atomic_init(&j->seated, 1);
     for (ptrdiff_t s = 0; s < steps; s++) {
@@ -251,14 +252,15 @@ static job *new_job(mn_task run, void *context, const char *tasks, size_t stride
         j->counters[s].tasks = count;
         for (int i = 0; i < seats; i++) {
             share *own = j->shares + s * seats + i;
-            atomic_init(&own->next, i * count / seats);
-            own->end = (i + 1) * count / seats;
+            atomic_init(&own->next, (i * count + seats - 1) / seats);
+            own->end = ((i + 1) * count + seats - 1) / seats;
         }
     }
     return j;
 }
 
-int mn_parallel_steps(mn_task run, void *context, const ptrdiff_t *tasks, size_t stride, ptrdiff_t steps, int threads)
+int mn_parallel_steps(mn_task run, void *context, const ptrdiff_t *tasks, size_t stride, ptrdiff_t steps, ptrdiff_t least,
+                      int threads)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     const char *first = (const char *)tasks;
@@ -267,7 +269,7 @@ int mn_parallel_steps(mn_task run, void *context, const ptrdiff_t *tasks, size_t
         run_alone(run, context, first, stride, steps);
         return 0;
     }
-    job *j = new_job(run, context, first, stride, steps, threads);
+    job *j = new_job(run, context, first, stride, steps, least, threads);
     if (j == NULL) {
         atomic_flag_clear(&pool.busy);
         return -1;

@@ -52,6 +52,10 @@ def pack_panels(
 MOST_WINDOW_ROWS = 64
 """MN_MOST_ROWS of csrc/kernels/window.c: how many rows a window may have."""
 
+MOST_CUT_BLOCKS = 3
+"""With so few blocks of channels, threads must share out the rows of a plane, and none of them sees the whole
+of it: then its mean is better taken by a step of its own."""
+
 
 def depthwise_constants(params: Params) -> tuple[Array, Array]:
     """Weights (blocks, kh kw, BLOCK) and bias (blocks BLOCK,) of a depthwise convolution."""
@@ -263,7 +267,7 @@ class DepthwiseConv2d(_Convolution):
 
     @property
     def leaves_means(self) -> bool:
-        return self.kernel[0] <= MOST_WINDOW_ROWS
+        return self.kernel[0] <= MOST_WINDOW_ROWS and self.channels > MOST_CUT_BLOCKS * BLOCK
 
     @property
     def window_rows(self) -> int:

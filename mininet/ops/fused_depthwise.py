@@ -47,7 +47,7 @@ class _FusedDepthwise(Op):
 
     @property
     def leaves_means(self) -> bool:
-        return True
+        return self.depthwise.leaves_means
 
     def param_shapes(self) -> dict[str, Shape]:
         parts: dict[str, Op] = {"first": self.first, "depthwise": self.depthwise}

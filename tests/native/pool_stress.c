@@ -67,7 +67,7 @@ static void one_job(unsigned *random)
     unsigned expected = 0, done = 0;
     for (ptrdiff_t s = 0; s < w.steps; s++) w.tasks[s] = rand_r(random) % (MOST_TASKS + 1), expected += (unsigned)w.tasks[s];
     const int chosen = mn_get_num_threads(), threads = rand_r(random) % 2 ? chosen : 1 + (int)(rand_r(random) % MOST_THREADS);
-    if (mn_parallel_steps(run, &w, w.tasks, sizeof *w.tasks, w.steps, threads) != 0) stop("a job was refused");
+    if (mn_parallel_steps(run, &w, w.tasks, sizeof *w.tasks, w.steps, 1 + threads % 3, threads) != 0) stop("a job was refused");
     for (int i = 0; i < MOST_THREADS; i++) done += w.seats[i];
     if (done != expected) stop("a job ended before all its tasks");
     for (ptrdiff_t s = 0; s < w.steps; s++)
