@@ -23,7 +23,7 @@ MN_INLINE void mn_expand(const mn_step *s, const mn_views *v, const mn_part *par
                          ptrdiff_t apart)
 {
     const mn_step *f = s->first;
-    const mn_product p = {f->in[0].c, mn_plane(&f->in[0]), apart, f->activation, NULL, NULL, pixel, f->in[0].h * f->in[0].w};
+    const mn_product p = {f->in[0].c, mn_plane(&f->in[0]), apart, f->activation, NULL, NULL, pixel, mn_rate(f->in[0].h * f->in[0].w)};
     const ptrdiff_t c = part->block * MN_BLOCK, panels = mn_panels_of_part(&f->out, part);
     mn_multiply_panels(&p, pixels, 0, panels, v->x[0] + pixel * MN_BLOCK, f->constant[0] + c * p.k, f->constant[1] + c, y);
     for (ptrdiff_t i = 0; i < part->blocks; i++) mn_finish(y + i * apart, pixels * MN_BLOCK, f->activation);

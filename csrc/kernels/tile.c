@@ -13,8 +13,12 @@ typedef struct {
     ptrdiff_t xblock, yblock;       /* floats from one block of channels to the next */
     mn_activation activation;
     const float *residual, *y;      /* what is added to y, laid out like it from its first float on; or NULL */
-    ptrdiff_t pixel, pixels;        /* which pixel the first one is, of how many that w is multiplied with in all */
+    ptrdiff_t pixel, rate;          /* which pixel the first one is; see mn_rate */
 } mn_product;
+
+/* While a panel is multiplied with all pixels, as many bytes are fetched ahead: how many with each pixel and k, in
+ * 65536ths. */
+MN_INLINE ptrdiff_t mn_rate(ptrdiff_t pixels) { return ((ptrdiff_t)sizeof(float) * MN_WIDTH << 16) / pixels; }
 
 MN_INLINE int mn_product_ending(const mn_product *p) { return p->residual != NULL ? MN_RESIDUAL : mn_ending(p->activation); }
 
@@ -63,13 +67,13 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const
     {                                                                                                           \
         const mn_clamp clamp = mn_clamp_of(p->activation);                                                      \
         const ptrdiff_t tiles = mn_ceil_div(rows, ROWS), least = rows / tiles, more = rows % tiles;             \
-        ptrdiff_t at = 0;                                                                                       \
+        ptrdiff_t at = 0, pixel = p->pixel;                                                                     \
         for (ptrdiff_t t = 0; t < tiles; t++) {                                                                 \
             const ptrdiff_t count = least + (t < more);                                                         \
-            const ptrdiff_t bytes = (P) * MN_WIDTH * 4 * count, step = mn_least(64, bytes / p->pixels);         \
-            const char *ahead = (const char *)(w + MN_AHEAD) + bytes / count * p->k * (p->pixel + at / MN_BLOCK) / p->pixels; \
+            const ptrdiff_t step = mn_least(64, (P) * p->rate * count >> 16);                                           \
+            const char *ahead = (const char *)(w + MN_AHEAD) + ((P) * p->rate * p->k * pixel >> 16);             \
             switch (count) { CASES(MN_TILE_CASE, P, E) default: break; }                                        \
-            x += count * MN_BLOCK, at += count * MN_BLOCK;                                                      \
+            x += count * MN_BLOCK, at += count * MN_BLOCK, pixel += count;                                      \
         }                                                                                                       \
     }
 
