@@ -16,13 +16,17 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 #include <time.h>
 #include <unistd.h>
 
 #include "mininet.h"
 
 #define MAX_THREADS 256
-#define SPIN_NANOSECONDS 50000      /* how long a thread waits awake; a pause takes 10 to 50 of them, so they are not counted */
+#define SPIN_NANOSECONDS 100000      /* how long a thread waits awake; a pause takes 10 to 50 of them, so they are not counted */
 #define PAUSES_PER_LOOK 16          /* at the clock */
 
 /* The tasks of a step that a seat begins with. */
@@ -46,13 +50,23 @@ typedef struct {
     counter counters[];
 } job;
 
+typedef struct {
+    int asleep;                     /* until a job comes */
+#ifdef __linux__
+    pid_t thread;
+    int moved;                      /* may not run everywhere now: see wake_elsewhere */
+    cpu_set_t home;                 /* where it might run before that */
+#endif
+} worker;
+
 static struct {
-    pthread_mutex_t lock;           /* of `current`, `workers` and both conditions */
+    pthread_mutex_t lock;           /* of `current`, `workers`, `crew` and both conditions */
     pthread_cond_t posted, stepped; /* a job has come; all tasks of a step are done */
     job *current;
     atomic_ptrdiff_t generation;    /* grows with every post: idle workers watch it */
     atomic_int asleep;              /* threads that sleep until a step is done */
     int workers;
+    worker crew[MAX_THREADS];
     atomic_flag busy;
 } pool = {
     .lock = PTHREAD_MUTEX_INITIALIZER, .posted = PTHREAD_COND_INITIALIZER, .stepped = PTHREAD_COND_INITIALIZER,
@@ -178,14 +192,47 @@ static job *join(int *seat)
     return j;
 }
 
-static void *work(void *unused)
+/* Linux may wake a worker on the caller's own processor though another one is idle: it takes a virtual machine's halted
+ * processor for one that its host has given to somebody else. There the two would take turns until the next balancing,
+ * which is milliseconds away. So a sleeping worker is forbidden the caller's processor while it is woken, and takes the
+ * ban off itself. Both are called with the lock held. */
+static void wake_elsewhere(worker *w)
 {
+#ifdef __linux__
+    const int here = sched_getcpu();
+    if (!w->asleep || w->moved || here < 0 || sched_getaffinity(w->thread, sizeof w->home, &w->home) != 0) return;
+    cpu_set_t others = w->home;
+    CPU_CLR(here, &others);
+    w->moved = CPU_COUNT(&others) > 0 && sched_setaffinity(w->thread, sizeof others, &others) == 0;
+#else
+    (void)w;
+#endif
+}
+
+static void settle(worker *w)
+{
+#ifdef __linux__
+    if (w->moved) sched_setaffinity(0, sizeof w->home, &w->home);
+    w->moved = 0;
+#endif
+    w->asleep = 0;
+}
+
+static void *work(void *context)
+{
+    worker *self = context;
     ptrdiff_t seen = 0;
-    (void)unused;
+#ifdef __linux__
+    self->thread = (pid_t)syscall(SYS_gettid);
+#endif
     for (;;) {
         soon_reaches(&pool.generation, seen + 1);
         pthread_mutex_lock(&pool.lock);
-        while (atomic_load(&pool.generation) == seen) pthread_cond_wait(&pool.posted, &pool.lock);
+        while (atomic_load(&pool.generation) == seen) {
+            self->asleep = 1;
+            pthread_cond_wait(&pool.posted, &pool.lock);
+        }
+        settle(self);
         seen = atomic_load(&pool.generation);
         int seat;
         job *j = join(&seat);
@@ -225,7 +272,7 @@ static void hire(int count)
     pthread_sigmask(SIG_SETMASK, &blocked, &callers);
     while (pool.workers < count) {
         pthread_t thread;
-        if (pthread_create(&thread, NULL, work, NULL) != 0) break;
+        if (pthread_create(&thread, NULL, work, memset(&pool.crew[pool.workers], 0, sizeof(worker))) != 0) break;
         pthread_detach(thread);
         pool.workers++;
     }
@@ -276,6 +323,7 @@ int mn_parallel_steps(mn_task run, void *context, const ptrdiff_t *tasks, size_t
     }
     pthread_mutex_lock(&pool.lock);
     hire(threads - 1);
+    for (int i = 0; i < pool.workers && i < threads - 1; i++) wake_elsewhere(&pool.crew[i]);
     pool.current = j;
     atomic_fetch_add(&pool.generation, 1);
     pthread_cond_broadcast(&pool.posted);

@@ -5,8 +5,8 @@
  * line among the includes and a line in the table.
  *
  * A set whose registers hold a whole block may define MN_HALF, the table of one with registers half as wide: what is at
- * most half a block goes there if the plan says so. Sets with narrow registers compute no more than half a block in vain
- * anyway.
+ * most half a block goes there if the plan says so, which is all that a set with MN_IS_HALF is for. Sets with narrow
+ * registers compute no more than half a block in vain anyway.
  */
 #include <math.h>
 #include <string.h>

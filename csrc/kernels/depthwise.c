@@ -16,7 +16,10 @@ static void mn_copy_row(const mn_step *s, const mn_views *v, const mn_part *part
     for (ptrdiff_t i = 0; i < part->blocks; i++) mn_copy(v->x[0] + (part->block + i) * plane + iy * row, row, slot + i * apart);
 }
 
-static void mn_depthwise_part(const mn_step *s, const mn_views *v, const mn_part *part) { mn_window_part(s, v, part, mn_copy_row); }
+static void mn_depthwise_part(const mn_step *s, const mn_views *v, const mn_part *part)
+{
+    mn_window_part(s, v, part, mn_copy_row);
+}
 
 static void mn_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
 {

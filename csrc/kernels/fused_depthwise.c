@@ -23,8 +23,9 @@ MN_INLINE void mn_expand(const mn_step *s, const mn_views *v, const mn_part *par
                          ptrdiff_t apart)
 {
     const mn_step *f = s->first;
-    const mn_product p = {f->in[0].c, mn_plane(&f->in[0]), apart, f->activation, NULL, NULL, pixel, mn_rate(f->in[0].h * f->in[0].w)};
     const ptrdiff_t c = part->block * MN_BLOCK, panels = mn_panels_of_part(&f->out, part);
+    const ptrdiff_t rate = mn_rate(f->in[0].h * f->in[0].w);
+    const mn_product p = {f->in[0].c, mn_plane(&f->in[0]), apart, f->activation, NULL, NULL, pixel, rate};
     mn_multiply_panels(&p, pixels, 0, panels, v->x[0] + pixel * MN_BLOCK, f->constant[0] + c * p.k, f->constant[1] + c, y);
     for (ptrdiff_t i = 0; i < part->blocks; i++) mn_finish(y + i * apart, pixels * MN_BLOCK, f->activation);
 }
@@ -46,9 +47,9 @@ static void mn_conv_row_of_part(const mn_step *s, const mn_views *v, const mn_pa
     for (ptrdiff_t i = 0; i < part->blocks; i++) mn_finish(slot + i * apart, f->out.w * MN_BLOCK, f->activation);
 }
 
-/* A row that is no whole number of tiles (14 pixels are 5 + 5 + 4 where a tile has 6) keeps the FMA units waiting. Where
- * a block's plane is small enough for L1, all its pixels are expanded at once, into what follows the rings, and taken
- * from there row by row. */
+/* A row that is no whole number of tiles (7 pixels where a tile has 14; 14 are 5 + 5 + 4 where it has 6) keeps the FMA
+ * units waiting. Where a block's plane is small enough for L1, all its pixels are expanded at once, into what follows the
+ * rings, and taken from there row by row. */
 #define MN_SMALL_PLANE 4096         /* floats; ops/fused_depthwise.py reserves as much for each block */
 
 MN_INLINE int mn_expands_whole(const mn_step *s, const mn_part *part)

@@ -13,11 +13,11 @@ typedef struct {
     ptrdiff_t xblock, yblock;       /* floats from one block of channels to the next */
     mn_activation activation;
     const float *residual, *y;      /* what is added to y, laid out like it from its first float on; or NULL */
-    ptrdiff_t pixel, rate;          /* which pixel the first one is; see mn_rate */
+    ptrdiff_t pixel, rate;          /* how many pixels of w were done before the first one; see mn_rate */
 } mn_product;
 
-/* While a panel is multiplied with all pixels, as many bytes are fetched ahead: how many with each pixel and k, in
- * 65536ths. */
+/* While a panel is multiplied with all pixels, as many bytes as it has are fetched ahead, spread evenly, since a burst
+ * would take the buffers that the multiply-adds load through: how many with each pixel and k, in 65536ths. */
 MN_INLINE ptrdiff_t mn_rate(ptrdiff_t pixels) { return ((ptrdiff_t)sizeof(float) * MN_WIDTH << 16) / pixels; }
 
 MN_INLINE int mn_product_ending(const mn_product *p) { return p->residual != NULL ? MN_RESIDUAL : mn_ending(p->activation); }
@@ -60,7 +60,7 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const
 #define MN_TILE_CASE(R, P, E) case R: mn_tile(R, P, E, p, x, w, bias, y, at, ahead, step, clamp); break;
 
 /* `rows` pixels by P panels, tile after tile. Pixels are dealt out evenly (10 = 5 + 5, not 7 + 3), since a thin tile
- * is a slow one. The first P tiles fetch what lies MN_AHEAD of all P panels, the others nothing new. */
+ * is a slow one. Each fetches its part of what lies MN_AHEAD of the P panels, at most a line for each k. */
 #define MN_TILE_FUNCTION(NAME, P, E, ROWS, CASES)                                                               \
     static MN_NOINLINE void NAME(ptrdiff_t rows, const mn_product *p, const float *x, const float *w,           \
                                  const float *bias, float *const *y)                                            \
@@ -70,8 +70,8 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const
         ptrdiff_t at = 0, pixel = p->pixel;                                                                     \
         for (ptrdiff_t t = 0; t < tiles; t++) {                                                                 \
             const ptrdiff_t count = least + (t < more);                                                         \
-            const ptrdiff_t step = mn_least(64, (P) * p->rate * count >> 16);                                           \
-            const char *ahead = (const char *)(w + MN_AHEAD) + ((P) * p->rate * p->k * pixel >> 16);             \
+            const ptrdiff_t step = mn_least(64, (P) * p->rate * count >> 16);                                   \
+            const char *ahead = (const char *)(w + MN_AHEAD) + ((P) * p->rate * p->k * pixel >> 16);            \
             switch (count) { CASES(MN_TILE_CASE, P, E) default: break; }                                        \
             x += count * MN_BLOCK, at += count * MN_BLOCK, pixel += count;                                      \
         }                                                                                                       \

@@ -3,10 +3,11 @@
  * `vf` holds MN_WIDTH floats, which divides MN_BLOCK. mn_max and mn_min return their SECOND argument when either is
  * NaN, as the x86 instructions do: mn_max(zero, x) therefore passes a NaN in x on.
  *
- * MN_ROWS x MN_PANELS is the register tile of a matrix product: pixels by panels of MN_WIDTH output channels. Where one
- * panel is all there is, a tile has MN_THIN_ROWS pixels. MN_COLUMNS is the number of sums that a sliding window keeps. They
- * are chosen so that sums, weights and one broadcast value fit the register file (32 registers with AVX-512 and NEON, 16
- * with AVX2) and cover the latency of an FMA; several panels also load fewer values than they do multiply-adds.
+ * MN_ROWS x MN_PANELS is the register tile of a matrix product: pixels by panels of MN_WIDTH output channels. A tile of two
+ * panels has MN_PAIR_ROWS pixels, one of a single panel MN_THIN_ROWS. MN_WINDOW_ROWS x MN_COLUMNS are the outputs that a
+ * sliding window sums at once. They are chosen so that sums, weights and one broadcast value fit the register file (32
+ * registers with AVX-512 and NEON, 16 with AVX2) and cover the latency of an FMA. Several panels load fewer values than they
+ * do multiply-adds, many pixels load a panel less often; both tell where a panel comes from L2.
  */
 #ifndef MN_VEC_H
 #define MN_VEC_H

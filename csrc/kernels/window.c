@@ -127,12 +127,14 @@ MN_WINDOW_FUNCTIONS(5, 2)
 MN_WINDOW_FUNCTION(mn_window_row_any, MN_WINDOW_CASE_ANY, s->sw, MN_CLAMP)
 MN_WINDOW_FUNCTION(mn_window_row_any_swish, MN_WINDOW_CASE_ANY, s->sw, MN_SWISH)
 
-typedef void (*mn_window)(const mn_step *s, const float *const *row, ptrdiff_t panels, const float *w, const float *bias, float *y);
+typedef void (*mn_window)(const mn_step *s, const float *const *row, ptrdiff_t panels, const float *w, const float *bias,
+                          float *y);
 
 /* Whether the window is one that is compiled for, which does MN_WINDOW_ROWS output rows at once. */
 MN_INLINE int mn_is_known_window(const mn_step *s)
 {
-    return (s->kw == 3 || s->kw == 5) && s->kh == s->kw && (s->sw == 1 || s->sw == 2) && s->sh == s->sw && s->dw == 1 && s->dh == 1;
+    const int square = s->kh == s->kw && s->sh == s->sw, dense = s->dh == 1 && s->dw == 1;
+    return square && dense && (s->kw == 3 || s->kw == 5) && (s->sw == 1 || s->sw == 2);
 }
 
 #define MN_WINDOW_OF_ROW(K, SW) {mn_window_row_##K##_##SW, mn_window_row_##K##_##SW##_swish}
@@ -162,7 +164,7 @@ static void mn_window_rows(const mn_step *s, const mn_ring *ring, ptrdiff_t rows
     mn_finish(y, rows * s->out.w * MN_BLOCK, s->activation);
 }
 
-/* What a thread does in one go: some output rows of one block of channels, or all rows of a few. */
+/* What a thread does in one go: some output rows of some blocks of channels. */
 typedef struct {
     ptrdiff_t block, blocks;        /* the first block, and how many */
     ptrdiff_t oy, end;              /* the first output row, and one past the last */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -156,3 +157,25 @@ def test_idle_workers_sleep() -> None:
     time.sleep(0.5)
     used = time.process_time() - before
     assert used < 0.05, f"{used:.3f} s of processor time in half a second without a call"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of threads")
+def test_workers_may_run_wherever_the_process_may() -> None:
+    """A sleeping worker is woken away from the caller's processor; the ban must not outlive the waking."""
+    net, x = network(), picture(0)
+    mininet.set_num_threads(MOST)
+    for _ in range(20):
+        time.sleep(0.01)  # workers fall asleep
+        net(x)
+    deadline = time.monotonic() + 30
+    while (banned := _banned()) and time.monotonic() < deadline:
+        time.sleep(0.01)  # a worker that came late may still be on its way
+    assert not banned, f"threads with other processors than the caller: {banned}"
+
+
+def _banned() -> dict[int, set[int]]:
+    """Threads of this process that may run elsewhere than the caller, and where."""
+    allowed = {
+        int(task.name): os.sched_getaffinity(int(task.name)) for task in Path("/proc/self/task").iterdir()
+    }
+    return {task: where for task, where in allowed.items() if where != os.sched_getaffinity(0)}
