@@ -56,7 +56,8 @@ MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, c
                 MN_UNROLL for (int j = 0; j < panels; j++) wd[j] = mn_load(weight + j * c->panel);
                 MN_UNROLL for (int i = 0; i < count; i++) {
                     const vf value = mn_set(tap[lane + i * k.sw * k.lanes]);
-                    MN_UNROLL for (int j = 0; j < panels; j++) sum[i][j] = mn_fma(value, wd[j], sum[i][j]);
+                    if (panels == 1) sum[i][0] = mn_fma(value, wd[0], sum[i][0]);
+                    else MN_UNROLL for (int j = 0; j < panels; j++) mn_add_product(sum[i][j], value, wd[j]);
                 }
                 if (++lane == k.lanes) lane = 0, tap += plane;
             }

@@ -10,7 +10,7 @@
  * has smaller ones. Tasks of the same pixels are done together, since a tile likes to have several panels, and so are
  * neighbouring runs, since the second one finds the panels in the cache.
  */
-#define MN_RUN_PIXELS (8 * MN_ROWS)
+#define MN_RUN_PIXELS 56
 #define MN_RUNS_TOGETHER 2
 
 static ptrdiff_t mn_runs(const mn_step *s) { return mn_ceil_div(s->out.h * s->out.w, MN_RUN_PIXELS); }
@@ -19,7 +19,7 @@ static ptrdiff_t mn_runs(const mn_step *s) { return mn_ceil_div(s->out.h * s->ou
 MN_INLINE ptrdiff_t mn_run_start(const mn_step *s, ptrdiff_t i)
 {
     const ptrdiff_t pixels = s->out.h * s->out.w, runs = mn_runs(s), start = i * pixels / runs;
-    return i < runs ? start - start % MN_PAIR_ROWS : pixels;
+    return i < runs ? start - start % MN_ROWS : pixels;
 }
 
 MN_INLINE ptrdiff_t mn_blocks_per_task(const mn_step *s)

@@ -27,29 +27,42 @@ MN_INLINE vf mn_end_product(const int ending, const mn_product *p, mn_clamp clam
     return ending == MN_RESIDUAL ? mn_add(x, mn_load(p->residual + (y - p->y))) : mn_end(ending, clamp, x);
 }
 
-/* The micro-kernel: `rows` pixels x `panels` panels of sums live in registers while k runs. A pixel of a
- * block is one cache line, so all x of a step are at fixed distances from one pointer, and an FMA
- * takes its x straight from memory as a broadcast operand. rows and panels are constants at every
- * call, which the unrolling needs. Panel j of pixel 0 goes to y[j] + at. */
+/* The products of `rows` pixels from x on with `panels` panels from w on, for one k. A single panel's FMA takes its x straight
+ * from memory, as a broadcast operand; two panels share one in a register. */
+#define MN_ADD_PRODUCTS(x, w)                                                                                \
+    {                                                                                                        \
+        vf weight[MN_PANELS];                                                                                \
+        mn_no_load_ahead();                                                                                  \
+        MN_UNROLL for (int j = 0; j < panels; j++) weight[j] = mn_load((w) + j * panel);                     \
+        MN_UNROLL for (int r = 0; r < rows; r++) {                                                           \
+            const vf value = mn_set((x)[r * MN_BLOCK]);                                                      \
+            if (panels == 1) sum[r][0] = mn_fma(value, weight[0], sum[r][0]);                                \
+            else MN_UNROLL for (int j = 0; j < panels; j++) mn_add_product(sum[r][j], value, weight[j]);     \
+        }                                                                                                    \
+    }
+
+/* The micro-kernel: `rows` pixels x `panels` panels of sums live in registers while k runs. A pixel of a block is one cache
+ * line, so all x of a step are at fixed distances from one pointer. rows and panels are constants at every call, which the
+ * unrolling needs. MN_TERMS divides MN_BLOCK: k runs in steps of as many, with two fetches each, to spend few instructions on
+ * anything else, and in a single loop, as the processor cannot foresee the end of one within another. Panel j of pixel 0 goes to
+ * y[j] + at. */
+#define MN_TERMS 4
+
 MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const mn_product *p, const float *x, const float *w,
                        const float *bias, float *const *y, ptrdiff_t at, const char *ahead, ptrdiff_t ahead_step, mn_clamp clamp)
 {
     vf sum[MN_THIN_ROWS][MN_PANELS];
-    const ptrdiff_t panel = p->k * MN_WIDTH;
+    const ptrdiff_t panel = p->k * MN_WIDTH, next_block = p->xblock - MN_BLOCK + MN_TERMS;
+    ptrdiff_t k = 0;
     MN_UNROLL for (int r = 0; r < rows; r++)
         MN_UNROLL for (int j = 0; j < panels; j++) sum[r][j] = mn_load(bias + j * MN_WIDTH);
-    for (ptrdiff_t left = p->k; left > 0; left -= MN_BLOCK, x += p->xblock) {
-        const float *pixel = x, *end = x + mn_least(left, MN_BLOCK);
-        for (; pixel < end; pixel++, w += MN_WIDTH, ahead += ahead_step) {
-            vf weight[MN_PANELS];
-            mn_prefetch(ahead);
-            MN_UNROLL for (int j = 0; j < panels; j++) weight[j] = mn_load(w + j * panel);
-            MN_UNROLL for (int r = 0; r < rows; r++) {
-                const vf value = mn_set(pixel[r * MN_BLOCK]);
-                MN_UNROLL for (int j = 0; j < panels; j++) sum[r][j] = mn_fma(value, weight[j], sum[r][j]);
-            }
-        }
+    for (; k + MN_TERMS <= p->k; k += MN_TERMS, w += MN_TERMS * MN_WIDTH, ahead += ahead_step) {
+        mn_prefetch(ahead);
+        mn_prefetch(ahead + (ahead_step >> 1));
+        MN_UNROLL for (int i = 0; i < MN_TERMS; i++) MN_ADD_PRODUCTS(x + i, w + i * MN_WIDTH);
+        x += k % MN_BLOCK == MN_BLOCK - MN_TERMS ? next_block : MN_TERMS;
     }
+    for (; k < p->k; k++, x++, w += MN_WIDTH) MN_ADD_PRODUCTS(x, w);
     MN_UNROLL for (int r = 0; r < rows; r++)
         MN_UNROLL for (int j = 0; j < panels; j++) {
             float *to = y[j] + at + r * MN_BLOCK;
@@ -60,7 +73,7 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const
 #define MN_TILE_CASE(R, P, E) case R: mn_tile(R, P, E, p, x, w, bias, y, at, ahead, step, clamp); break;
 
 /* `rows` pixels by P panels, tile after tile. Pixels are dealt out evenly (10 = 5 + 5, not 7 + 3), since a thin tile
- * is a slow one. Each fetches its part of what lies MN_AHEAD of the P panels, at most a line for each k. */
+ * is a slow one. Each fetches its part of what lies MN_AHEAD of the P panels, at most two lines for MN_TERMS of k. */
 #define MN_TILE_FUNCTION(NAME, P, E, ROWS, CASES)                                                               \
     static MN_NOINLINE void NAME(ptrdiff_t rows, const mn_product *p, const float *x, const float *w,           \
                                  const float *bias, float *const *y)                                            \
@@ -70,7 +83,7 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const
         ptrdiff_t at = 0, pixel = p->pixel;                                                                     \
         for (ptrdiff_t t = 0; t < tiles; t++) {                                                                 \
             const ptrdiff_t count = least + (t < more);                                                         \
-            const ptrdiff_t step = mn_least(64, (P) * p->rate * count >> 16);                                   \
+            const ptrdiff_t step = mn_least(128, MN_TERMS * (P) * p->rate * count >> 16);                       \
             const char *ahead = (const char *)(w + MN_AHEAD) + ((P) * p->rate * p->k * pixel >> 16);            \
             switch (count) { CASES(MN_TILE_CASE, P, E) default: break; }                                        \
             x += count * MN_BLOCK, at += count * MN_BLOCK, pixel += count;                                      \
@@ -80,24 +93,14 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const
 MN_TILE_FUNCTION(mn_tiles_1, 1, MN_CLAMP, MN_THIN_ROWS, MN_THIN_CASES)
 MN_TILE_FUNCTION(mn_tiles_1_swish, 1, MN_SWISH, MN_THIN_ROWS, MN_THIN_CASES)
 MN_TILE_FUNCTION(mn_tiles_1_residual, 1, MN_RESIDUAL, MN_THIN_ROWS, MN_THIN_CASES)
-MN_TILE_FUNCTION(mn_tiles_2, 2, MN_CLAMP, MN_PAIR_ROWS, MN_PAIR_CASES)
-MN_TILE_FUNCTION(mn_tiles_2_swish, 2, MN_SWISH, MN_PAIR_ROWS, MN_PAIR_CASES)
-MN_TILE_FUNCTION(mn_tiles_2_residual, 2, MN_RESIDUAL, MN_PAIR_ROWS, MN_PAIR_CASES)
-#if MN_PANELS > 2
-MN_TILE_FUNCTION(mn_tiles_3, 3, MN_CLAMP, MN_ROWS, MN_CASES)
-MN_TILE_FUNCTION(mn_tiles_3_swish, 3, MN_SWISH, MN_ROWS, MN_CASES)
-MN_TILE_FUNCTION(mn_tiles_3_residual, 3, MN_RESIDUAL, MN_ROWS, MN_CASES)
-#endif
+MN_TILE_FUNCTION(mn_tiles_2, 2, MN_CLAMP, MN_ROWS, MN_CASES)
+MN_TILE_FUNCTION(mn_tiles_2_swish, 2, MN_SWISH, MN_ROWS, MN_CASES)
+MN_TILE_FUNCTION(mn_tiles_2_residual, 2, MN_RESIDUAL, MN_ROWS, MN_CASES)
 
 typedef void (*mn_tiles)(ptrdiff_t rows, const mn_product *p, const float *x, const float *w, const float *bias, float *const *y);
 
 static const mn_tiles mn_tiles_of[MN_ENDINGS][MN_PANELS] = {
-#if MN_PANELS == 3
-    {mn_tiles_1, mn_tiles_2, mn_tiles_3}, {mn_tiles_1_swish, mn_tiles_2_swish, mn_tiles_3_swish},
-    {mn_tiles_1_residual, mn_tiles_2_residual, mn_tiles_3_residual},
-#else
     {mn_tiles_1, mn_tiles_2}, {mn_tiles_1_swish, mn_tiles_2_swish}, {mn_tiles_1_residual, mn_tiles_2_residual},
-#endif
 };
 
 /* One pixel: a linear layer. Each weight is used once, so memory is the limit; the processor sees the streams and fetches
@@ -159,16 +162,17 @@ static void mn_multiply_single(const mn_product *p, ptrdiff_t c, ptrdiff_t panel
 }
 
 /* `rows` pixels by `panels` panels, the first of which holds output channel c. Panels outside, pixels inside: a
- * panel (k vectors) stays in cache while all pixels stream past it. Panels, too, are dealt out evenly. */
+ * panel (k vectors) stays in cache while all pixels stream past it. */
 static void mn_multiply_panels(const mn_product *p, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t panels, const float *x,
                                const float *w, const float *bias, float *y)
 {
     const mn_tiles *const tiles = mn_tiles_of[mn_product_ending(p)];
-    for (ptrdiff_t groups = mn_ceil_div(panels, MN_PANELS); groups > 0; groups--) {
-        const ptrdiff_t now = mn_ceil_div(panels, groups);
-        float *lanes[MN_PANELS];
-        for (int j = 0; j < now; j++) lanes[j] = mn_lanes(y, p->yblock, c + j * MN_WIDTH);
+    for (; panels > 0; panels -= MN_PANELS, c += MN_PANELS * MN_WIDTH) {
+        const ptrdiff_t now = mn_least(panels, MN_PANELS);
+        float *const lanes[MN_PANELS] = {
+            mn_lanes(y, p->yblock, c), now < MN_PANELS ? NULL : mn_lanes(y, p->yblock, c + MN_WIDTH),
+        };
         tiles[now - 1](rows, p, x, w, bias, lanes);
-        w += now * p->k * MN_WIDTH, bias += now * MN_WIDTH, c += now * MN_WIDTH, panels -= now;
+        w += MN_PANELS * p->k * MN_WIDTH, bias += MN_PANELS * MN_WIDTH;
     }
 }

@@ -3,11 +3,11 @@
  * `vf` holds MN_WIDTH floats, which divides MN_BLOCK. mn_max and mn_min return their SECOND argument when either is
  * NaN, as the x86 instructions do: mn_max(zero, x) therefore passes a NaN in x on.
  *
- * MN_ROWS x MN_PANELS is the register tile of a matrix product: pixels by panels of MN_WIDTH output channels. A tile of two
- * panels has MN_PAIR_ROWS pixels, one of a single panel MN_THIN_ROWS. MN_WINDOW_ROWS x MN_COLUMNS are the outputs that a
- * sliding window sums at once. They are chosen so that sums, weights and one broadcast value fit the register file (32
- * registers with AVX-512 and NEON, 16 with AVX2) and cover the latency of an FMA. Several panels load fewer values than they
- * do multiply-adds, many pixels load a panel less often; both tell where a panel comes from L2.
+ * MN_ROWS x MN_PANELS is the register tile of a matrix product: pixels by panels of MN_WIDTH output channels; a tile of one
+ * panel has MN_THIN_ROWS pixels. MN_WINDOW_ROWS x MN_COLUMNS are the outputs that a sliding window sums at once. They are
+ * chosen so that sums, weights and one broadcast value fit the register file (32 registers with AVX-512 and NEON, 16 with
+ * AVX2) and cover the latency of an FMA. Two panels load half as many values as they do multiply-adds, many pixels load a
+ * panel less often, which tells where it comes from L2.
  */
 #ifndef MN_VEC_H
 #define MN_VEC_H
@@ -31,6 +31,20 @@
 #define mn_opaque(v) ((void)0)
 #endif
 
+#if defined(__GNUC__)
+#define mn_opaque_pointer(p) __asm__("" : "+r"(p))
+#else
+#define mn_opaque_pointer(p) ((void)0)
+#endif
+
+/* sum += a b, in the register that sum is in. Of the three forms of the x86 instruction gcc now and then takes one that leaves
+ * the sum where a or b was; unrolled over k, so many sums wander about that it runs out of registers. */
+#if defined(__GNUC__) && (defined(MN_ISA_AVX512) || defined(MN_ISA_AVX2))
+#define mn_add_product(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
+#else
+#define mn_add_product(sum, a, b) ((sum) = mn_fma(a, b, sum))
+#endif
+
 /* The compiler moves no load across this: it would load ahead more than there are registers for. */
 #if defined(__GNUC__)
 #define mn_no_load_ahead() __asm__ __volatile__("" ::: "memory")
@@ -42,15 +56,15 @@
  * the order of use, so this reaches into the steps that come next, while this one computes. Half an L2 of 1 MB. */
 #define MN_AHEAD ((ptrdiff_t)128 * 1024)
 
+#define MN_PANELS 2
+
 #if defined(MN_ISA_AVX512)
 
 #include <immintrin.h>
 #define MN_WIDTH 16
 #define MN_SINGLE_PANELS 4
-#define MN_ROWS 7
-#define MN_PAIR_ROWS 14
+#define MN_ROWS 14
 #define MN_THIN_ROWS 14
-#define MN_PANELS 3
 #define MN_COLUMNS 7
 #define MN_WINDOW_ROWS 2
 typedef __m512 vf;
@@ -71,17 +85,13 @@ MN_INLINE vf mn_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 #define MN_WIDTH 8
 #define MN_SINGLE_PANELS 2
 #ifdef MN_32_REGISTERS              /* AVX-512 VL has that many for 256-bit vectors too */
-#define MN_ROWS 7
-#define MN_PAIR_ROWS 14
+#define MN_ROWS 14
 #define MN_THIN_ROWS 14
-#define MN_PANELS 3
 #define MN_COLUMNS 14
 #define MN_WINDOW_ROWS 1
 #else
 #define MN_ROWS 6
-#define MN_PAIR_ROWS 6
 #define MN_THIN_ROWS 12
-#define MN_PANELS 2
 #define MN_COLUMNS 8
 #define MN_WINDOW_ROWS 1
 #endif
@@ -102,10 +112,8 @@ MN_INLINE vf mn_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 #include <arm_neon.h>
 #define MN_WIDTH 4
 #define MN_SINGLE_PANELS 4
-#define MN_ROWS 7
-#define MN_PAIR_ROWS 14
+#define MN_ROWS 14
 #define MN_THIN_ROWS 14
-#define MN_PANELS 3
 #define MN_COLUMNS 7
 #define MN_WINDOW_ROWS 2
 typedef float32x4_t vf;
@@ -126,9 +134,7 @@ MN_INLINE vf mn_min(vf a, vf b) { return vminq_f32(a, b); }
 #define MN_WIDTH 1
 #define MN_SINGLE_PANELS 4
 #define MN_ROWS 4
-#define MN_PAIR_ROWS 4
 #define MN_THIN_ROWS 8
-#define MN_PANELS 2
 #define MN_COLUMNS 8
 #define MN_WINDOW_ROWS 1
 typedef float vf;
@@ -175,17 +181,14 @@ MN_INLINE vf mn_min(vf a, vf b) { return a < b ? a : b; }
 #define MN_COLUMN_CASES MN_TO_7
 #endif
 
-#if MN_ROWS == 7
-#define MN_CASES MN_TO_7
-#define MN_PAIR_CASES MN_TO_14
+#if MN_ROWS == 14
+#define MN_CASES MN_TO_14
 #define MN_THIN_CASES MN_TO_14
 #elif MN_ROWS == 6
 #define MN_CASES MN_TO_6
-#define MN_PAIR_CASES MN_TO_6
 #define MN_THIN_CASES MN_TO_12
 #else
 #define MN_CASES MN_TO_4
-#define MN_PAIR_CASES MN_TO_4
 #define MN_THIN_CASES MN_TO_8
 #endif
 
