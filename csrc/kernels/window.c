@@ -69,8 +69,10 @@ MN_INLINE void mn_window_tile(const int rows, const int count, const int k, cons
             }
         }
     }
-    MN_UNROLL for (int r = 0; r < rows; r++)
-        MN_UNROLL for (int i = 0; i < count; i++) mn_store(y + r * line + i * MN_BLOCK, mn_end(ending, clamp, sum[r][i]));
+    MN_UNROLL for (int r = 0; r < rows; r++, y += line) {
+        mn_opaque_pointer(y);                   /* or gcc keeps the offset of each output in a register of its own */
+        MN_UNROLL for (int i = 0; i < count; i++) mn_store(y + i * MN_BLOCK, mn_end(ending, clamp, sum[r][i]));
+    }
 }
 
 /* Any other window: each weight is loaded once and meets `count` vectors of the row. */
@@ -89,27 +91,38 @@ MN_INLINE void mn_window_tile_any(const int count, const int ending, const mn_st
     MN_UNROLL for (int i = 0; i < count; i++) mn_store(y + i * MN_BLOCK, mn_end(ending, clamp, sum[i]));
 }
 
-#define MN_WINDOW_CASE(N, ROWS, K, SW, E) \
-    case N: mn_window_tile(ROWS, N, K, SW, E, row, at, w + i, start, to, line, clamp); break;
-#define MN_WINDOW_CASE_ANY(N, E) case N: mn_window_tile_any(N, E, s, row, at, w + i, start, to, clamp); break;
+/* What all output rows have in common. Columns are dealt out evenly: `more` tiles of least + 1, the others of `least`. */
+typedef struct {
+    ptrdiff_t tiles, least, more;
+    ptrdiff_t length;               /* floats of one block of an output row */
+    mn_clamp clamp;
+} mn_line;
 
-/* One output row, or ROWS, of one block of channels: `panels` vectors of each. Columns are dealt out evenly. */
+MN_INLINE mn_line mn_line_of(const mn_step *s)
+{
+    const ptrdiff_t tiles = mn_ceil_div(s->out.w, MN_COLUMNS);
+    const mn_line line = {tiles, s->out.w / tiles, s->out.w % tiles, s->out.w * MN_BLOCK, mn_clamp_of(s->activation)};
+    return line;
+}
+
+#define MN_WINDOW_CASE(N, ROWS, K, SW, E) \
+    case N: mn_window_tile(ROWS, N, K, SW, E, row, from, w + i, start, to, line->length, line->clamp); break;
+#define MN_WINDOW_CASE_ANY(N, E) case N: mn_window_tile_any(N, E, s, row, from, w + i, start, to, line->clamp); break;
+
+/* One output row, or ROWS, of one block of channels, which lies `at` floats on in each row: `panels` vectors of it. */
 #define MN_WINDOW_FUNCTION(NAME, CASE, SW, ...)                                                                     \
-    static MN_NOINLINE void NAME(const mn_step *s, const float *const *row, ptrdiff_t panels, const float *w,       \
-                                 const float *bias, float *y)                                                       \
+    static MN_NOINLINE void NAME(const mn_step *s, const mn_line *line, const float *const *row, ptrdiff_t at,      \
+                                 ptrdiff_t panels, const float *w, const float *bias, float *y)                     \
     {                                                                                                               \
-        const mn_clamp clamp = mn_clamp_of(s->activation);                                                          \
-        const ptrdiff_t tiles = mn_ceil_div(s->out.w, MN_COLUMNS), line = s->out.w * MN_BLOCK;                      \
-        const ptrdiff_t least = s->out.w / tiles, more = s->out.w % tiles;                                          \
-        (void)line;                                                                                                 \
+        (void)s;                                                                                                    \
         for (ptrdiff_t i = 0; i < panels * MN_WIDTH; i += MN_WIDTH) {                                               \
             const vf start = mn_load(bias + i);                                                                     \
             float *to = y + i;                                                                                      \
-            ptrdiff_t at = i;                                                                                       \
-            for (ptrdiff_t t = 0; t < tiles; t++) {                                                                 \
-                const ptrdiff_t count = least + (t < more);                                                         \
+            ptrdiff_t from = at + i;                                                                                \
+            for (ptrdiff_t t = 0; t < line->tiles; t++) {                                                           \
+                const ptrdiff_t count = line->least + (t < line->more);                                             \
                 switch (count) { MN_COLUMN_CASES(CASE, __VA_ARGS__) default: break; }                               \
-                at += count * (SW) * MN_BLOCK, to += count * MN_BLOCK;                                              \
+                from += count * (SW) * MN_BLOCK, to += count * MN_BLOCK;                                            \
             }                                                                                                       \
         }                                                                                                           \
     }
@@ -127,8 +140,8 @@ MN_WINDOW_FUNCTIONS(5, 2)
 MN_WINDOW_FUNCTION(mn_window_row_any, MN_WINDOW_CASE_ANY, s->sw, MN_CLAMP)
 MN_WINDOW_FUNCTION(mn_window_row_any_swish, MN_WINDOW_CASE_ANY, s->sw, MN_SWISH)
 
-typedef void (*mn_window)(const mn_step *s, const float *const *row, ptrdiff_t panels, const float *w, const float *bias,
-                          float *y);
+typedef void (*mn_window)(const mn_step *s, const mn_line *line, const float *const *row, ptrdiff_t at, ptrdiff_t panels,
+                          const float *w, const float *bias, float *y);
 
 /* Whether the window is one that is compiled for, which does MN_WINDOW_ROWS output rows at once. */
 MN_INLINE int mn_is_known_window(const mn_step *s)
@@ -154,16 +167,6 @@ static mn_window mn_window_of(const mn_step *s, ptrdiff_t rows)
     return swish ? mn_window_row_any_swish : mn_window_row_any;
 }
 
-/* `rows` output rows of one block out of the ring: as many panels of it as hold channels. */
-static void mn_window_rows(const mn_step *s, const mn_ring *ring, ptrdiff_t rows, ptrdiff_t panels, const float *w,
-                           const float *bias, float *y)
-{
-    const float *row[MN_MOST_ROWS];
-    for (ptrdiff_t k = 0; k < (rows - 1) * s->sh + s->kh; k++) row[k] = mn_ring_slot(ring, k * s->dh);
-    mn_window_of(s, rows)(s, row, panels, w, bias, y);
-    mn_finish(y, rows * s->out.w * MN_BLOCK, s->activation);
-}
-
 /* What a thread does in one go: some output rows of some blocks of channels. */
 typedef struct {
     ptrdiff_t block, blocks;        /* the first block, and how many */
@@ -179,7 +182,9 @@ typedef void (*mn_fill)(const mn_step *s, const mn_views *v, const mn_part *part
 MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part *part, mn_fill fill)
 {
     const ptrdiff_t rows = (s->kh - 1) * s->dh + 1, taps = s->kh * s->kw * MN_BLOCK, apart = mn_ring_floats(s);
-    const ptrdiff_t line = s->out.w * MN_BLOCK, plane = mn_plane(&s->out), last = part->block + part->blocks;
+    const ptrdiff_t plane = mn_plane(&s->out), last = part->block + part->blocks;
+    const mn_line line = mn_line_of(s);
+    const float *row[MN_MOST_ROWS];
     mn_ring ring = {v->workspace, mn_ring_rows(s), mn_ring_length(s), 0};
     ptrdiff_t next = part->oy * s->sh - s->pt;  /* first input row that no slot has held yet */
     memset(ring.memory, 0, (size_t)(part->blocks * apart) * sizeof(float));     /* the margins stay zero */
@@ -192,10 +197,12 @@ MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part
             else
                 for (ptrdiff_t i = 0; i < part->blocks; i++) memset(slot + i * apart, 0, (size_t)ring.length * sizeof(float));
         }
+        for (ptrdiff_t k = 0; k < (now - 1) * s->sh + s->kh; k++) row[k] = mn_ring_slot(&ring, k * s->dh);
         for (ptrdiff_t b = part->block; b < last; b++) {
-            const mn_ring of_block = {ring.memory + (b - part->block) * apart, ring.rows, ring.length, ring.oldest};
-            mn_window_rows(s, &of_block, now, mn_panels_of_block(&s->out, b), s->constant[0] + b * taps,
-                           s->constant[1] + b * MN_BLOCK, v->y + b * plane + oy * line);
+            float *y = v->y + b * plane + oy * line.length;
+            mn_window_of(s, now)(s, &line, row, (b - part->block) * apart, mn_panels_of_block(&s->out, b),
+                                 s->constant[0] + b * taps, s->constant[1] + b * MN_BLOCK, y);
+            mn_finish(y, now * line.length, s->activation);
         }
         ring.oldest += now * s->sh;
         if (ring.oldest >= ring.rows) ring.oldest -= ring.rows;
