@@ -107,7 +107,7 @@ static void leave(job *j)
     if (atomic_fetch_sub(&j->users, 1) == 1) free(j);
 }
 
-/* Claim a run of tasks of a share: half of what is left, but no fewer than `least`. It begins at *first. How many. */
+/* Claim a run of tasks of a share: half of what is left, in multiples of `least`. It begins at *first. How many. */
 static ptrdiff_t claim_of(share *own, ptrdiff_t least, ptrdiff_t *first)
 {
     ptrdiff_t run;
@@ -115,7 +115,7 @@ static ptrdiff_t claim_of(share *own, ptrdiff_t least, ptrdiff_t *first)
     do {
         const ptrdiff_t left = own->end - *first;
         if (left <= 0) return 0;
-        run = left <= least ? left : left / 2 > least ? left / 2 : least;
+        run = left <= least ? left : left / 2 > least ? left / 2 - left / 2 % least : least;
     } while (!atomic_compare_exchange_weak(&own->next, first, *first + run));
     return run;
 }
