@@ -15,6 +15,15 @@
 #define MN_CONV_LOOP
 #endif
 
+/* Hard-swish needs five constants, which gcc holds in registers all the while: only small tiles leave it as many. */
+#if MN_ROWS == 14
+#define MN_SWISH_ROWS 7
+#define MN_SWISH_CASES MN_TO_7
+#else
+#define MN_SWISH_ROWS MN_ROWS
+#define MN_SWISH_CASES MN_CASES
+#endif
+
 /* What the tiles of one output row have in common. */
 typedef struct {
     const mn_step *s;
@@ -56,7 +65,7 @@ MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, c
                 MN_UNROLL for (int j = 0; j < panels; j++) wd[j] = mn_load(weight + j * c->panel);
                 MN_UNROLL for (int i = 0; i < count; i++) {
                     const vf value = mn_set(tap[lane + i * k.sw * k.lanes]);
-                    if (panels == 1) sum[i][0] = mn_fma(value, wd[0], sum[i][0]);
+                    if (panels == 1) mn_add_single_product(sum[i][0], value, wd[0]);
                     else MN_UNROLL for (int j = 0; j < panels; j++) mn_add_product(sum[i][j], value, wd[j]);
                 }
                 if (++lane == k.lanes) lane = 0, tap += plane;
@@ -101,11 +110,11 @@ MN_INLINE void mn_inside(const mn_step *s, ptrdiff_t *first, ptrdiff_t *last)
 MN_CONV_FUNCTION(mn_conv_1, 1, MN_CLAMP, MN_CONV_ANY, MN_THIN_ROWS, MN_THIN_CASES)
 MN_CONV_FUNCTION(mn_conv_2, 2, MN_CLAMP, MN_CONV_ANY, MN_ROWS, MN_CASES)
 MN_CONV_FUNCTION(mn_conv_1_swish, 1, MN_SWISH, MN_CONV_ANY, MN_THIN_ROWS, MN_THIN_CASES)
-MN_CONV_FUNCTION(mn_conv_2_swish, 2, MN_SWISH, MN_CONV_ANY, MN_ROWS, MN_CASES)
+MN_CONV_FUNCTION(mn_conv_2_swish, 2, MN_SWISH, MN_CONV_ANY, MN_SWISH_ROWS, MN_SWISH_CASES)
 MN_CONV_FUNCTION(mn_stem_1, 1, MN_CLAMP, MN_CONV_STEM, MN_THIN_ROWS, MN_THIN_CASES)
 MN_CONV_FUNCTION(mn_stem_2, 2, MN_CLAMP, MN_CONV_STEM, MN_ROWS, MN_CASES)
 MN_CONV_FUNCTION(mn_stem_1_swish, 1, MN_SWISH, MN_CONV_STEM, MN_THIN_ROWS, MN_THIN_CASES)
-MN_CONV_FUNCTION(mn_stem_2_swish, 2, MN_SWISH, MN_CONV_STEM, MN_ROWS, MN_CASES)
+MN_CONV_FUNCTION(mn_stem_2_swish, 2, MN_SWISH, MN_CONV_STEM, MN_SWISH_ROWS, MN_SWISH_CASES)
 
 static void mn_conv_columns(const mn_conv_row *c, ptrdiff_t panels)
 {

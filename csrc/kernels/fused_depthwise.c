@@ -25,7 +25,9 @@ MN_INLINE void mn_expand(const mn_step *s, const mn_views *v, const mn_part *par
     const mn_step *f = s->first;
     const ptrdiff_t c = part->block * MN_BLOCK, panels = mn_panels_of_part(&f->out, part);
     const ptrdiff_t rate = mn_rate(f->in[0].h * f->in[0].w);
-    const mn_product p = {f->in[0].c, mn_plane(&f->in[0]), apart, f->activation, NULL, NULL, pixel, rate};
+    const mn_product p = {
+        f->in[0].c, mn_plane(&f->in[0]), apart, f->activation, mn_clamp_of(f->activation), NULL, NULL, pixel, rate,
+    };
     mn_multiply_panels(&p, pixels, 0, panels, v->x[0] + pixel * MN_BLOCK, f->constant[0] + c * p.k, f->constant[1] + c, y);
     for (ptrdiff_t i = 0; i < part->blocks; i++) mn_finish(y + i * apart, pixels * MN_BLOCK, f->activation);
 }

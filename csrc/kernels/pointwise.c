@@ -37,7 +37,9 @@ static ptrdiff_t mn_pointwise_tasks(const mn_step *s)
 static void mn_pointwise_part(const mn_step *s, const mn_views *v, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t end)
 {
     const ptrdiff_t pixels = s->out.h * s->out.w, panels = mn_ceil_div(end - c, MN_WIDTH);
-    const mn_product p = {s->in[0].c, mn_plane(&s->in[0]), mn_plane(&s->out), s->activation, v->x[1], v->y, row, mn_rate(pixels)};
+    const mn_product p = {
+        s->in[0].c, mn_plane(&s->in[0]), mn_plane(&s->out), s->activation, mn_clamp_of(s->activation), v->x[1], v->y, row, mn_rate(pixels),
+    };
     float *y = v->y + row * MN_BLOCK;
     const float *x = v->x[0] + row * MN_BLOCK, *w = s->constant[0] + c * p.k, *bias = s->constant[1] + c;
     if (pixels == 1) mn_multiply_single(&p, c, panels, x, w, bias, y);

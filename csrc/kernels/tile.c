@@ -12,6 +12,7 @@ typedef struct {
     ptrdiff_t k;                    /* input channels */
     ptrdiff_t xblock, yblock;       /* floats from one block of channels to the next */
     mn_activation activation;
+    mn_clamp clamp;                 /* of the activation; in memory, since the sums need all registers */
     const float *residual, *y;      /* what is added to y, laid out like it from its first float on; or NULL */
     ptrdiff_t pixel, rate;          /* how many pixels of w were done before the first one; see mn_rate */
 } mn_product;
@@ -22,13 +23,12 @@ MN_INLINE ptrdiff_t mn_rate(ptrdiff_t pixels) { return ((ptrdiff_t)sizeof(float)
 
 MN_INLINE int mn_product_ending(const mn_product *p) { return p->residual != NULL ? MN_RESIDUAL : mn_ending(p->activation); }
 
-MN_INLINE vf mn_end_product(const int ending, const mn_product *p, mn_clamp clamp, vf x, const float *y)
+MN_INLINE vf mn_end_product(const int ending, const mn_product *p, vf x, const float *y)
 {
-    return ending == MN_RESIDUAL ? mn_add(x, mn_load(p->residual + (y - p->y))) : mn_end(ending, clamp, x);
+    return ending == MN_RESIDUAL ? mn_add(x, mn_load(p->residual + (y - p->y))) : mn_end(ending, p->clamp, x);
 }
 
-/* The products of `rows` pixels from x on with `panels` panels from w on, for one k. A single panel's FMA takes its x straight
- * from memory, as a broadcast operand; two panels share one in a register. */
+/* The products of `rows` pixels from x on with `panels` panels from w on, for one k. */
 #define MN_ADD_PRODUCTS(x, w)                                                                                \
     {                                                                                                        \
         vf weight[MN_PANELS];                                                                                \
@@ -36,41 +36,48 @@ MN_INLINE vf mn_end_product(const int ending, const mn_product *p, mn_clamp clam
         MN_UNROLL for (int j = 0; j < panels; j++) weight[j] = mn_load((w) + j * panel);                     \
         MN_UNROLL for (int r = 0; r < rows; r++) {                                                           \
             const vf value = mn_set((x)[r * MN_BLOCK]);                                                      \
-            if (panels == 1) sum[r][0] = mn_fma(value, weight[0], sum[r][0]);                                \
+            if (panels == 1) mn_add_single_product(sum[r][0], value, weight[0]);                             \
             else MN_UNROLL for (int j = 0; j < panels; j++) mn_add_product(sum[r][j], value, weight[j]);     \
         }                                                                                                    \
     }
 
 /* The micro-kernel: `rows` pixels x `panels` panels of sums live in registers while k runs. A pixel of a block is one cache
  * line, so all x of a step are at fixed distances from one pointer. rows and panels are constants at every call, which the
- * unrolling needs. MN_TERMS divides MN_BLOCK: k runs in steps of as many, with two fetches each, to spend few instructions on
- * anything else, and in a single loop, as the processor cannot foresee the end of one within another. Panel j of pixel 0 goes to
- * y[j] + at. */
+ * unrolling needs. MN_TERMS divides MN_BLOCK: k runs in steps of as many, to spend few instructions on anything else, and in
+ * a single loop, as the processor cannot foresee the end of one within another. Panel j of pixel 0 goes to y[j] + at.
+ *
+ * x may lie in L2, or in that of the core that wrote it: each turn fetches some of the x that are wanted next. If a tile
+ * reads few channels these are those of the tile that follows, else those two blocks on: L1 must hold the panels, too. */
 #define MN_TERMS 4
+#define MN_FEW 96
 
 MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const mn_product *p, const float *x, const float *w,
-                       const float *bias, float *const *y, ptrdiff_t at, const char *ahead, ptrdiff_t ahead_step, mn_clamp clamp)
+                       const float *bias, float *const *y, ptrdiff_t at, const char *ahead, ptrdiff_t ahead_step)
 {
     vf sum[MN_THIN_ROWS][MN_PANELS];
-    const ptrdiff_t panel = p->k * MN_WIDTH, next_block = p->xblock - MN_BLOCK + MN_TERMS;
+    const ptrdiff_t panel = p->k * MN_WIDTH, lines = mn_ceil_div(rows * MN_TERMS, MN_BLOCK);
+    const float *next_x = x + (p->k < MN_FEW ? rows * MN_BLOCK : 2 * p->xblock);
     ptrdiff_t k = 0;
     MN_UNROLL for (int r = 0; r < rows; r++)
         MN_UNROLL for (int j = 0; j < panels; j++) sum[r][j] = mn_load(bias + j * MN_WIDTH);
     for (; k + MN_TERMS <= p->k; k += MN_TERMS, w += MN_TERMS * MN_WIDTH, ahead += ahead_step) {
-        mn_prefetch(ahead);
-        mn_prefetch(ahead + (ahead_step >> 1));
+        const int last = k % MN_BLOCK == MN_BLOCK - MN_TERMS;       /* of a block */
+        mn_fetch_to_l2(ahead);
+        mn_fetch_to_l2(ahead + (ahead_step >> 1));
+        MN_UNROLL for (int i = 0; i < lines; i++) mn_fetch_to_l1(next_x + i * MN_BLOCK);
         MN_UNROLL for (int i = 0; i < MN_TERMS; i++) MN_ADD_PRODUCTS(x + i, w + i * MN_WIDTH);
-        x += k % MN_BLOCK == MN_BLOCK - MN_TERMS ? next_block : MN_TERMS;
+        x += last ? p->xblock - MN_BLOCK + MN_TERMS : MN_TERMS;
+        next_x += last ? p->xblock - (MN_BLOCK / MN_TERMS - 1) * lines * MN_BLOCK : lines * MN_BLOCK;
     }
     for (; k < p->k; k++, x++, w += MN_WIDTH) MN_ADD_PRODUCTS(x, w);
     MN_UNROLL for (int r = 0; r < rows; r++)
         MN_UNROLL for (int j = 0; j < panels; j++) {
             float *to = y[j] + at + r * MN_BLOCK;
-            mn_store(to, mn_end_product(ending, p, clamp, sum[r][j], to));
+            mn_store(to, mn_end_product(ending, p, sum[r][j], to));
         }
 }
 
-#define MN_TILE_CASE(R, P, E) case R: mn_tile(R, P, E, p, x, w, bias, y, at, ahead, step, clamp); break;
+#define MN_TILE_CASE(R, P, E) case R: mn_tile(R, P, E, p, x, w, bias, y, at, ahead, step); break;
 
 /* `rows` pixels by P panels, tile after tile. Pixels are dealt out evenly (10 = 5 + 5, not 7 + 3), since a thin tile
  * is a slow one. Each fetches its part of what lies MN_AHEAD of the P panels, at most two lines for MN_TERMS of k. */
@@ -78,7 +85,6 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const
     static MN_NOINLINE void NAME(ptrdiff_t rows, const mn_product *p, const float *x, const float *w,           \
                                  const float *bias, float *const *y)                                            \
     {                                                                                                           \
-        const mn_clamp clamp = mn_clamp_of(p->activation);                                                      \
         const ptrdiff_t tiles = mn_ceil_div(rows, ROWS), least = rows / tiles, more = rows % tiles;             \
         ptrdiff_t at = 0, pixel = p->pixel;                                                                     \
         for (ptrdiff_t t = 0; t < tiles; t++) {                                                                 \
@@ -113,7 +119,6 @@ MN_INLINE void mn_single(const int panels, const mn_product *p, const float *x, 
 {
     vf sum[MN_SINGLE_PANELS][MN_PARTS];
     const ptrdiff_t panel = p->k * MN_WIDTH;
-    const mn_clamp clamp = mn_clamp_of(p->activation);
     MN_UNROLL for (int j = 0; j < panels; j++)
         MN_UNROLL for (int q = 0; q < MN_PARTS; q++) sum[j][q] = q ? mn_set(0.0f) : mn_load(bias + j * MN_WIDTH);
     for (ptrdiff_t left = p->k; left > 0; left -= MN_BLOCK, x += p->xblock) {
@@ -130,7 +135,7 @@ MN_INLINE void mn_single(const int panels, const mn_product *p, const float *x, 
     }
     MN_UNROLL for (int j = 0; j < panels; j++) {
         const vf total = mn_add(mn_add(sum[j][0], sum[j][1]), mn_add(sum[j][2], sum[j][3]));
-        mn_store(y[j], mn_end_product(mn_product_ending(p), p, clamp, total, y[j]));
+        mn_store(y[j], mn_end_product(mn_product_ending(p), p, total, y[j]));
     }
 }
 

@@ -15,11 +15,13 @@
 #if defined(__GNUC__)
 #define MN_INLINE static inline __attribute__((always_inline, unused))
 #define MN_NOINLINE __attribute__((noinline, unused))
-#define mn_prefetch(p) __builtin_prefetch(p, 0, 2)
+#define mn_fetch_to_l1(p) __builtin_prefetch(p, 0, 3)
+#define mn_fetch_to_l2(p) __builtin_prefetch(p, 0, 2)
 #else
 #define MN_INLINE static inline
 #define MN_NOINLINE
-#define mn_prefetch(p) ((void)0)
+#define mn_fetch_to_l1(p) ((void)0)
+#define mn_fetch_to_l2(p) ((void)0)
 #endif
 
 /* The compiler forgets where a value in a register came from. */
@@ -43,6 +45,13 @@
 #define mn_add_product(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 #else
 #define mn_add_product(sum, a, b) ((sum) = mn_fma(a, b, sum))
+#endif
+
+/* The same where a is a broadcast that nothing else needs: AVX-512 takes it straight from memory. */
+#if defined(MN_ISA_AVX512) || defined(MN_32_REGISTERS)
+#define mn_add_single_product(sum, a, b) ((sum) = mn_fma(a, b, sum))
+#else
+#define mn_add_single_product mn_add_product
 #endif
 
 /* The compiler moves no load across this: it would load ahead more than there are registers for. */
