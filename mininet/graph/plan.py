@@ -24,6 +24,8 @@ Float32 = NDArray[np.float32]
 PLANAR_INPUT = "input (planar)"
 Call = tuple[Step, tuple[str, ...], str]
 """A kernel call: the step, the names it reads, the name it writes."""
+IN_PLACE = {"activation", "add", "clip", "multiply"}
+"""Kernels whose output may be the same memory as an input (the promise of csrc/kernels/elementwise.c)."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,14 @@ class Plan:
         calls = self._calls(shapes, params)
         outside = {PLANAR_INPUT: (1, 0)}
         outside |= {name: (2 + i, 0) for i, name in enumerate(self._final_names())}
-        offsets, total = layout(_lifetimes(calls, set(outside), self._behind))
+        homes = _homes(calls, set(outside), self._behind)
+        offsets, total = layout(_lifetimes(calls, homes, self._behind))
 
         def operand(name: str) -> tuple[int, int]:
             if name in self._behind:
                 maker = self._behind[name]
                 return 0, offsets[maker] + floats_of(image_of(shapes[maker]))
-            return outside[name] if name in outside else (0, offsets[name])
+            return outside[name] if name in outside else (0, offsets[homes[name]])
 
         bound = [
             (step, [operand(source) for source in sources], operand(target))
@@ -224,11 +227,36 @@ def _means(graph: Graph) -> dict[str, str]:
     }
 
 
-def _lifetimes(calls: list[Call], outside: set[str], behind: Mapping[str, str]) -> dict[str, Lifetime]:
-    """Lifetime of every tensor in the arena by name; one that lies behind another is part of it."""
-    last_read = {behind.get(name, name): i for i, (_, sources, _) in enumerate(calls) for name in sources}
-    return {
-        target: Lifetime(step.writes, i, last_read.get(target, i))
-        for i, (step, _, target) in enumerate(calls)
-        if target not in outside
-    }
+def _homes(calls: list[Call], outside: set[str], behind: Mapping[str, str]) -> dict[str, str]:
+    """Whose memory each tensor in the arena takes: its own, or that of what its step reads for the last time.
+
+    A kernel that works in place leaves its result in the cache of the core that has it, and takes no memory.
+    """
+    last_read = _last_reads(calls, behind)
+    homes: dict[str, str] = {}
+    for i, (step, sources, target) in enumerate(calls):
+        dying = [
+            source
+            for source, image in zip(sources, step.inputs, strict=True)
+            if step.kernel in IN_PLACE and image == step.output and source in homes and last_read[source] == i
+        ]
+        if target not in outside:
+            homes[target] = homes[dying[0]] if dying else target
+    return homes
+
+
+def _lifetimes(calls: list[Call], homes: Mapping[str, str], behind: Mapping[str, str]) -> dict[str, Lifetime]:
+    """Lifetime of every home in the arena; a mean that lies behind a tensor is part of it."""
+    last_read = _last_reads(calls, behind)
+    lifetimes: dict[str, Lifetime] = {}
+    for i, (step, _, target) in enumerate(calls):
+        if target in homes:
+            home, last = homes[target], last_read.get(target, i)
+            first = lifetimes.get(home, Lifetime(step.writes, i, i))
+            lifetimes[home] = Lifetime(first.size, first.first, max(first.last, last))
+    return lifetimes
+
+
+def _last_reads(calls: list[Call], behind: Mapping[str, str]) -> dict[str, int]:
+    """The last call that reads each tensor, or a mean behind it."""
+    return {behind.get(name, name): i for i, (_, sources, _) in enumerate(calls) for name in sources}

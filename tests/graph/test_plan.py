@@ -57,6 +57,26 @@ def test_plan_equals_reference_and_kernels(drawn: tuple[Graph, tuple[int, ...]],
     )
 
 
+def scaled(*also: str) -> Graph:
+    """A tensor of 16x32x32 scaled by a gate and averaged; the ops named `also` are read again at the end."""
+    b = GraphBuilder("scaled", 3)
+    b.add("tensor", Conv2d(3, 16, bias=True), INPUT)
+    b.add("gate", PointwiseConv2d(16, 16, True), b.add("squeeze", GlobalAvgPool(), "tensor"))
+    b.add("mean", GlobalAvgPool(), b.add("product", Multiply(), "gate", "tensor"))
+    return with_weights(b.build("mean", *also))
+
+
+def test_what_is_read_for_the_last_time_is_scaled_in_place() -> None:
+    tensor = 4 * 16 * 32 * 32
+    assert tensor <= Plan(scaled(), (1, 3, 32, 32)).activation_bytes < 1.1 * tensor
+
+
+def test_what_is_read_again_is_not_scaled_in_place() -> None:
+    graph, x = scaled("tensor"), image((1, 3, 32, 32), 1)
+    expected, allowed = reference(graph, x)
+    assert_outputs(Plan(graph, x.shape).run(x), expected, allowed, str(graph))
+
+
 def test_every_op_together() -> None:
     graph, x = all_ops(), image(SHAPE, 2)
     fused = {"expand_depthwise", "conv_depthwise"}
