@@ -52,7 +52,7 @@ def pack_panels(
 MOST_WINDOW_ROWS = 64
 """MN_MOST_ROWS of csrc/kernels/window.c: how many rows a window may have."""
 
-MOST_CUT_BLOCKS = 3
+MOST_CUT_BLOCKS = 5
 """With so few blocks of channels, threads must share out the rows of a plane, and none of them sees the whole
 of it: then its mean is better taken by a step of its own."""
 
