@@ -14,7 +14,7 @@ typedef struct {
     mn_activation activation;
     mn_clamp clamp;                 /* of the activation; in memory, since the sums need all registers */
     const float *residual, *y;      /* what is added to y, laid out like it from its first float on; or NULL */
-    ptrdiff_t pixel, rate;          /* how many pixels of w were done before the first one; see mn_rate */
+    ptrdiff_t pixel, rate;          /* pixels before the first one; bytes to fetch ahead: see mn_rate */
 } mn_product;
 
 /* While a panel is multiplied with all pixels, as many bytes as it has are fetched ahead, spread evenly, since a burst
