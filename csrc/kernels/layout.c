@@ -20,6 +20,8 @@ static void mn_to_planar_f32(const mn_step *s, const mn_views *v, ptrdiff_t task
     const ptrdiff_t pixels = s->in[0].h * s->in[0].w, channels = mn_least(MN_BLOCK, s->in[0].c - task * MN_BLOCK);
     const float *x = v->x[0] + task * MN_BLOCK * pixels;
     float *y = v->y + task * MN_BLOCK * pixels;
-    for (ptrdiff_t k = 0; k < channels; k++)
-        for (ptrdiff_t p = 0; p < pixels; p++) y[k * pixels + p] = x[p * MN_BLOCK + k];
+    if (pixels == 1) memcpy(y, x, (size_t)channels * sizeof(float));         /* a vector looks the same either way */
+    else
+        for (ptrdiff_t k = 0; k < channels; k++)
+            for (ptrdiff_t p = 0; p < pixels; p++) y[k * pixels + p] = x[p * MN_BLOCK + k];
 }
