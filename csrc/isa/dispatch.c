@@ -11,8 +11,8 @@ const char *const mn_activation_names[MN_ACTIVATION_COUNT] = {
 };
 
 const char *const mn_kernel_names[MN_KERNEL_COUNT] = {
-    "conv2d", "depthwise", "pointwise", "pointwise_half", "expand_depthwise", "conv_depthwise", "batch_norm", "activation", "clip", "softmax", "add",
-    "multiply", "global_avg_pool", "global_max_pool", "avg_pool", "to_blocked", "to_planar",
+    "conv2d", "depthwise", "pointwise", "pointwise_half", "expand_depthwise", "conv_depthwise", "batch_norm", "activation",
+    "clip", "softmax", "add", "multiply", "global_avg_pool", "global_max_pool", "avg_pool", "to_blocked", "to_planar",
 };
 
 #define MN_MAX_SETS 3

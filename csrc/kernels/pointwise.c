@@ -38,7 +38,8 @@ static void mn_pointwise_part(const mn_step *s, const mn_views *v, ptrdiff_t row
 {
     const ptrdiff_t pixels = s->out.h * s->out.w, panels = mn_ceil_div(end - c, MN_WIDTH);
     const mn_product p = {
-        s->in[0].c, mn_plane(&s->in[0]), mn_plane(&s->out), s->activation, mn_clamp_of(s->activation), v->x[1], v->y, row, mn_rate(pixels),
+        s->in[0].c, mn_plane(&s->in[0]), mn_plane(&s->out), s->activation, mn_clamp_of(s->activation), v->x[1], v->y, row,
+        mn_rate(pixels),
     };
     float *y = v->y + row * MN_BLOCK;
     const float *x = v->x[0] + row * MN_BLOCK, *w = s->constant[0] + c * p.k, *bias = s->constant[1] + c;
