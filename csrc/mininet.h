@@ -130,7 +130,7 @@ int mn_cpu_count(void);
 /* Does tasks first to last - 1 of a step. `seat` numbers the threads of one job from 0, the caller's own. */
 typedef void (*mn_task)(void *context, ptrdiff_t step, ptrdiff_t first, ptrdiff_t last, int seat);
 /* Run every task of each of `steps` steps, step after step, on up to `threads` threads. The number of tasks of step
- * i lies `stride` bytes after that of step i - 1. Where so many are left, a thread takes at least `least` tasks at once.
+ * i lies `stride` bytes after that of step i - 1. A thread takes them in multiples of `least`, as long as so many are left.
  * Returns 0, or -1 if memory could not be had. */
 int mn_parallel_steps(mn_task run, void *context, const ptrdiff_t *tasks, size_t stride, ptrdiff_t steps, ptrdiff_t least,
                       int threads);

@@ -33,6 +33,7 @@
 #define mn_opaque(v) ((void)0)
 #endif
 
+/* The same of a pointer. */
 #if defined(__GNUC__)
 #define mn_opaque_pointer(p) __asm__("" : "+r"(p))
 #else

@@ -198,10 +198,11 @@ MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part
                 for (ptrdiff_t i = 0; i < part->blocks; i++) memset(slot + i * apart, 0, (size_t)ring.length * sizeof(float));
         }
         for (ptrdiff_t k = 0; k < (now - 1) * s->sh + s->kh; k++) row[k] = mn_ring_slot(&ring, k * s->dh);
+        const mn_window window = mn_window_of(s, now);
         for (ptrdiff_t b = part->block; b < last; b++) {
             float *y = v->y + b * plane + oy * line.length;
-            mn_window_of(s, now)(s, &line, row, (b - part->block) * apart, mn_panels_of_block(&s->out, b),
-                                 s->constant[0] + b * taps, s->constant[1] + b * MN_BLOCK, y);
+            window(s, &line, row, (b - part->block) * apart, mn_panels_of_block(&s->out, b), s->constant[0] + b * taps,
+                   s->constant[1] + b * MN_BLOCK, y);
             mn_finish(y, now * line.length, s->activation);
         }
         ring.oldest += now * s->sh;

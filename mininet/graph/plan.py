@@ -73,8 +73,11 @@ class Plan:
         calls = self._calls(shapes, params)
         outside = {PLANAR_INPUT: (1, 0)}
         outside |= {name: (2 + i, 0) for i, name in enumerate(self._final_names())}
-        homes = _homes(calls, set(outside), self._behind)
-        offsets, total = layout(_lifetimes(calls, homes, self._behind))
+        last_read = {  # the last call that reads each tensor, or a mean behind it
+            self._behind.get(name, name): i for i, (_, sources, _) in enumerate(calls) for name in sources
+        }
+        homes = _homes(calls, set(outside), last_read)
+        offsets, total = layout(_lifetimes(calls, homes, last_read))
 
         def operand(name: str) -> tuple[int, int]:
             if name in self._behind:
@@ -227,12 +230,11 @@ def _means(graph: Graph) -> dict[str, str]:
     }
 
 
-def _homes(calls: list[Call], outside: set[str], behind: Mapping[str, str]) -> dict[str, str]:
+def _homes(calls: list[Call], outside: set[str], last_read: Mapping[str, int]) -> dict[str, str]:
     """Whose memory each tensor in the arena takes: its own, or that of what its step reads for the last time.
 
     A kernel that works in place leaves its result in the cache of the core that has it, and takes no memory.
     """
-    last_read = _last_reads(calls, behind)
     homes: dict[str, str] = {}
     for i, (step, sources, target) in enumerate(calls):
         dying = [
@@ -245,18 +247,14 @@ def _homes(calls: list[Call], outside: set[str], behind: Mapping[str, str]) -> d
     return homes
 
 
-def _lifetimes(calls: list[Call], homes: Mapping[str, str], behind: Mapping[str, str]) -> dict[str, Lifetime]:
+def _lifetimes(
+    calls: list[Call], homes: Mapping[str, str], last_read: Mapping[str, int]
+) -> dict[str, Lifetime]:
     """Lifetime of every home in the arena; a mean that lies behind a tensor is part of it."""
-    last_read = _last_reads(calls, behind)
     lifetimes: dict[str, Lifetime] = {}
     for i, (step, _, target) in enumerate(calls):
         if target in homes:
-            home, last = homes[target], last_read.get(target, i)
-            first = lifetimes.get(home, Lifetime(step.writes, i, i))
-            lifetimes[home] = Lifetime(first.size, first.first, max(first.last, last))
+            home = homes[target]
+            life = lifetimes.get(home, Lifetime(step.writes, i, i))
+            lifetimes[home] = replace(life, last=max(life.last, last_read.get(target, i)))
     return lifetimes
-
-
-def _last_reads(calls: list[Call], behind: Mapping[str, str]) -> dict[str, int]:
-    """The last call that reads each tensor, or a mean behind it."""
-    return {behind.get(name, name): i for i, (_, sources, _) in enumerate(calls) for name in sources}
