@@ -96,18 +96,24 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const
         }                                                                                                       \
     }
 
-MN_TILE_FUNCTION(mn_tiles_1, 1, MN_CLAMP, MN_THIN_ROWS, MN_THIN_CASES)
-MN_TILE_FUNCTION(mn_tiles_1_swish, 1, MN_SWISH, MN_THIN_ROWS, MN_THIN_CASES)
-MN_TILE_FUNCTION(mn_tiles_1_residual, 1, MN_RESIDUAL, MN_THIN_ROWS, MN_THIN_CASES)
-MN_TILE_FUNCTION(mn_tiles_2, 2, MN_CLAMP, MN_ROWS, MN_CASES)
-MN_TILE_FUNCTION(mn_tiles_2_swish, 2, MN_SWISH, MN_ROWS, MN_CASES)
-MN_TILE_FUNCTION(mn_tiles_2_residual, 2, MN_RESIDUAL, MN_ROWS, MN_CASES)
+#define MN_TILE_FUNCTIONS(P, ROWS, CASES)                                                                       \
+    MN_TILE_FUNCTION(mn_tiles_##P, P, MN_CLAMP, ROWS, CASES)                                                    \
+    MN_TILE_FUNCTION(mn_tiles_##P##_swish, P, MN_SWISH, ROWS, CASES)                                            \
+    MN_TILE_FUNCTION(mn_tiles_##P##_residual, P, MN_RESIDUAL, ROWS, CASES)
+
+MN_TILE_FUNCTIONS(1, MN_THIN_ROWS, MN_THIN_CASES)
+MN_TILE_FUNCTIONS(2, MN_ROWS, MN_CASES)
+#if MN_PANELS == 4
+MN_TILE_FUNCTIONS(3, 8, MN_TO_8)
+MN_TILE_FUNCTIONS(4, 6, MN_TO_6)
+#define MN_TILES(ENDING) {mn_tiles_1##ENDING, mn_tiles_2##ENDING, mn_tiles_3##ENDING, mn_tiles_4##ENDING}
+#else
+#define MN_TILES(ENDING) {mn_tiles_1##ENDING, mn_tiles_2##ENDING}
+#endif
 
 typedef void (*mn_tiles)(ptrdiff_t rows, const mn_product *p, const float *x, const float *w, const float *bias, float *const *y);
 
-static const mn_tiles mn_tiles_of[MN_ENDINGS][MN_PANELS] = {
-    {mn_tiles_1, mn_tiles_2}, {mn_tiles_1_swish, mn_tiles_2_swish}, {mn_tiles_1_residual, mn_tiles_2_residual},
-};
+static const mn_tiles mn_tiles_of[MN_ENDINGS][MN_PANELS] = {MN_TILES(), MN_TILES(_swish), MN_TILES(_residual)};
 
 /* One pixel: a linear layer. Each weight is used once, so memory is the limit; the processor sees the streams and fetches
  * ahead by itself, faster than by instructions that take turns with the loads. Sums in flight hide the latency:
@@ -174,9 +180,8 @@ static void mn_multiply_panels(const mn_product *p, ptrdiff_t rows, ptrdiff_t c,
     const mn_tiles *const tiles = mn_tiles_of[mn_product_ending(p)];
     for (; panels > 0; panels -= MN_PANELS, c += MN_PANELS * MN_WIDTH) {
         const ptrdiff_t now = mn_least(panels, MN_PANELS);
-        float *const lanes[MN_PANELS] = {
-            mn_lanes(y, p->yblock, c), now < MN_PANELS ? NULL : mn_lanes(y, p->yblock, c + MN_WIDTH),
-        };
+        float *lanes[MN_PANELS];
+        for (int j = 0; j < now; j++) lanes[j] = mn_lanes(y, p->yblock, c + j * MN_WIDTH);
         tiles[now - 1](rows, p, x, w, bias, lanes);
         w += MN_PANELS * p->k * MN_WIDTH, bias += MN_PANELS * MN_WIDTH;
     }

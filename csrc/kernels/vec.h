@@ -3,11 +3,11 @@
  * `vf` holds MN_WIDTH floats, which divides MN_BLOCK. mn_max and mn_min return their SECOND argument when either is
  * NaN, as the x86 instructions do: mn_max(zero, x) therefore passes a NaN in x on.
  *
- * MN_ROWS x MN_PANELS is the register tile of a matrix product: pixels by panels of MN_WIDTH output channels; a tile of one
- * panel has MN_THIN_ROWS pixels. MN_WINDOW_ROWS x MN_COLUMNS are the outputs that a sliding window sums at once. They are
- * chosen so that sums, weights and one broadcast value fit the register file (32 registers with AVX-512 and NEON, 16 with
- * AVX2) and cover the latency of an FMA. Two panels load half as many values as they do multiply-adds, many pixels load a
- * panel less often, which tells where it comes from L2.
+ * MN_ROWS x 2 is the register tile of a matrix product: pixels by panels of MN_WIDTH output channels; a tile of one panel has
+ * MN_THIN_ROWS pixels. Where MN_PANELS is 4, there are tiles of 8 x 3 and 6 x 4 as well. MN_WINDOW_ROWS x MN_COLUMNS are the
+ * outputs that a sliding window sums at once. All are chosen so that sums, weights and one broadcast value fit the register file
+ * (32 registers with AVX-512 and NEON, 16 with AVX2) and cover the latency of an FMA. Two panels load half as many values as they
+ * do multiply-adds, many pixels load a panel less often, which tells where it comes from L2.
  */
 #ifndef MN_VEC_H
 #define MN_VEC_H
@@ -66,7 +66,12 @@
  * the order of use, so this reaches into the steps that come next, while this one computes. Half an L2 of 1 MB. */
 #define MN_AHEAD ((ptrdiff_t)128 * 1024)
 
+/* Registers of half a block do two multiply-adds in a cycle and wait for broadcasts: the more panels share one, the better. */
+#ifdef MN_32_REGISTERS
+#define MN_PANELS 4
+#else
 #define MN_PANELS 2
+#endif
 
 #if defined(MN_ISA_AVX512)
 
