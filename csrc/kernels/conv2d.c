@@ -77,6 +77,17 @@ MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, c
             mn_store(c->y[j] + (ox + i) * c->stride, mn_end(ending, c->clamp, sum[i][j]));
 }
 
+/* A picture comes from memory, in short rows that no processor sees as a stream: each tile fetches what the one below it is
+ * going to read first. */
+MN_INLINE void mn_fetch_below(const mn_conv_shape k, const mn_conv_row *c, ptrdiff_t ox, ptrdiff_t count)
+{
+    const mn_extent *in = &c->s->in[0];
+    const float *below = c->x + (c->iy + c->s->kh) * in->w + ox * k.sw;
+    for (ptrdiff_t d = 0; d < k.depth; d++, below += (in->h - c->s->sh) * in->w)
+        for (ptrdiff_t row = 0; row < c->s->sh; row++, below += in->w)
+            for (ptrdiff_t i = 0; i < count * k.sw; i += 16) mn_fetch_to_l1(below + i);
+}
+
 /* First and one past the last output column whose window lies inside the input. */
 MN_INLINE void mn_inside(const mn_step *s, ptrdiff_t *first, ptrdiff_t *last)
 {
@@ -98,6 +109,7 @@ MN_INLINE void mn_inside(const mn_step *s, ptrdiff_t *first, ptrdiff_t *last)
         for (; ox < first; ox++) mn_conv_tile(1, P, 1, E, k, c, ox);                                               \
         for (ptrdiff_t t = 0; t < tiles; t++) {                                                                    \
             const ptrdiff_t count = (last - first) / tiles + (t < (last - first) % tiles);                         \
+            if (k.lanes == 1) mn_fetch_below(k, c, ox, count);                                                     \
             switch (count) { CASES(MN_CONV_CASE, P, E) default: break; }                                           \
             ox += count;                                                                                           \
         }                                                                                                          \
