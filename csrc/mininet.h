@@ -62,6 +62,9 @@ typedef struct mn_step {
     ptrdiff_t halved;                       /* whether the last block, half empty, is laid out for registers of half a block */
     struct mn_step *first;                  /* of two fused convolutions: the first, as a step of its own; */
                                             /* in[0] is then its result, and x[0] its input */
+    struct mn_step *last;                   /* the 1x1 convolution that alone reads the result, `turn` rows of it at a time, as */
+                                            /* a step of its own; x[1] is then its residual, and y its output */
+    ptrdiff_t turn;
     const float *constant[MN_MAX_CONSTANTS];
     mn_operand x[MN_MAX_INPUTS], y;
     ptrdiff_t tasks;                        /* how many independent pieces; see mn_prepare */
@@ -79,6 +82,8 @@ typedef struct {
  * they come: no bit of a result depends on which thread got which tasks. */
 typedef void (*mn_kernel)(const mn_step *step, const mn_views *views, ptrdiff_t first, ptrdiff_t last);
 typedef ptrdiff_t (*mn_split)(const mn_step *step);
+/* Output rows of some blocks of channels of a depthwise convolution: see kernels/window.c. */
+struct mn_part;
 /* Floats of constant i that a step must come with; 0 for one that its kernel does not read. */
 ptrdiff_t mn_constant_floats(const mn_step *step, int i);
 
@@ -90,6 +95,10 @@ typedef struct {
     void (*fma_burst)(ptrdiff_t rounds, float *result);
     mn_kernel kernel[MN_KERNEL_COUNT];
     mn_split split[MN_KERNEL_COUNT];        /* number of tasks of a step */
+    /* What kernels of another set hand over: a part, and rows of a 1x1 convolution. */
+    void (*part[MN_KERNEL_COUNT])(const mn_step *step, const mn_views *views, const struct mn_part *part);
+    void (*pointwise_rows)(const mn_step *step, const mn_views *views, const float *x, ptrdiff_t xblock, ptrdiff_t row,
+                           ptrdiff_t rows);
 } mn_isa;
 
 /* The instruction set chosen at first use: the best this CPU has, or what MININET_ISA names.

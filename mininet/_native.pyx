@@ -37,8 +37,9 @@ cdef extern from "mininet.h" nogil:
         ptrdiff_t inputs
         mn_extent in_ "in"[2]
         mn_extent out
-        ptrdiff_t kh, kw, sh, sw, dh, dw, pt, pl, groups, means, halved
+        ptrdiff_t kh, kw, sh, sw, dh, dw, pt, pl, groups, means, halved, turn
         mn_step *first
+        mn_step *last
         const float *constant[3]
         mn_operand x[2]
         mn_operand y
@@ -165,17 +166,16 @@ cdef class Program:
     cdef Py_ssize_t _inputs
 
     def __cinit__(self, steps, arena, inputs, outputs):
-        cdef Py_ssize_t i, fused
+        cdef Py_ssize_t i, inner
         sizes = [*inputs, *outputs]
         if len(sizes) > MN_MAX_EXTERNALS:
             raise ArgumentError(f"a program takes at most {MN_MAX_EXTERNALS} inputs and outputs, got {len(sizes)}")
-        firsts = [step.first for step, _, _ in steps if step.first is not None]
-        self._steps = <mn_step *>calloc(max(len(steps) + len(firsts), 1), sizeof(mn_step))
+        in_order = [part for step, _, _ in steps for part in _parts(step)]
+        self._steps = <mn_step *>calloc(max(len(in_order), 1), sizeof(mn_step))
         if self._steps == NULL:
             raise MemoryError
         self._arenas = []
         self._inputs = len(inputs)
-        in_order = [part for step, _, _ in steps for part in (step.first, step) if part is not None]
         self._constants = _aligned(sum(_padded(array.size) for part in in_order for array in part.constants))
         self._filled = 0
         for step, _, _ in steps:
@@ -188,13 +188,17 @@ cdef class Program:
         for i, size in enumerate(sizes):
             self._program.stride[i] = _checked_floats("an image of an array", size)
         spaces = [arena, *sizes]
-        fused = len(steps)      # the first halves of fused steps lie behind all steps
+        inner = len(steps)      # the first and last parts of fused steps lie behind all steps
         for i, (step, sources, target) in enumerate(steps):
             if step.first is not None:
-                self._describe(&self._steps[fused], step.first)
-                self._steps[i].first = &self._steps[fused]
-                fused += 1
+                self._describe(&self._steps[inner], step.first)
+                self._steps[i].first = &self._steps[inner]
+                inner += 1
             self._describe(&self._steps[i], step)
+            if step.last is not None:
+                self._describe(&self._steps[inner], step.last)
+                self._steps[i].last = &self._steps[inner]
+                inner += 1
             _place(&self._steps[i], step, sources, target, spaces)
         mn_prepare(self._steps, len(steps))
 
@@ -214,6 +218,7 @@ cdef class Program:
         s.groups = step.groups
         s.means = step.means
         s.halved = step.halved
+        s.turn = step.turn
         if not 1 <= len(step.inputs) <= MN_MAX_INPUTS or len(step.constants) > MN_MAX_CONSTANTS:
             raise MininetError(f"step {step.kernel}: {len(step.inputs)} inputs, {len(step.constants)} constants")
         s.inputs = len(step.inputs)
@@ -321,16 +326,24 @@ cdef _checked_floats(what, count):
     return count
 
 
+cdef list _parts(step):
+    """The steps that a step is fused of, in the order in which they compute."""
+    return [part for part in (step.first, step, step.last) if part is not None]
+
+
 cdef int _check_sizes(step) except -1:
     """Refuse a step with a tensor, or scratch memory, whose size overflows or nobody can have."""
-    for part in (step.first, step):
-        if part is None:
-            continue
+    for part in _parts(step):
         for c, h, w in (*part.inputs, part.output):
             if min(c, h, w) < 1:
                 raise ShapeError(f"step {part.kernel}: {c}x{h}x{w} is no size of a tensor")
             _checked_floats(f"step {part.kernel}: {c}x{h}x{w}", (c + MN_BLOCK - 1) * h * w)
         _checked_floats(f"step {part.kernel}: scratch memory", part.workspace)
+    if step.last is not None:
+        c, h, w = step.output
+        scratch = _padded(c) // MN_BLOCK * step.ring + step.turn * _padded(c) * w
+        if step.last.inputs[0] != step.output or step.turn < 1 or step.workspace < scratch:
+            raise MininetError(f"step {step.kernel}: {step.last.kernel} cannot follow in turns of {step.turn} rows")
     return 0
 
 
@@ -342,14 +355,16 @@ cdef mn_extent _extent(image, bint planar):
 
 
 cdef int _place(mn_step *s, step, sources, target, list spaces) except -1:
-    """Where the operands of a step lie. A fused step reads what its first half reads."""
+    """Where the operands of a step lie. A fused step reads what its first part reads, and the residual of its last."""
     cdef Py_ssize_t i
     cdef const mn_step *reader = s if s.first == NULL else s.first
-    if len(sources) != reader.inputs:
-        raise MininetError(f"step {step.kernel}: expected {reader.inputs} inputs, got {len(sources)}")
+    cdef const mn_step *writer = s if s.last == NULL else s.last
+    if len(sources) != len(step.reads):
+        raise MininetError(f"step {step.kernel}: expected {len(step.reads)} inputs, got {len(sources)}")
+    s.inputs = len(sources)
     for i, operand in enumerate(sources):
-        s.x[i].space, s.x[i].offset = _inside(reader.in_[i], operand, spaces, step.kernel)
-    s.y.space, s.y.offset = _inside(s.out, target, spaces, step.kernel, _padded(s.out.c) if s.means else 0)
+        s.x[i].space, s.x[i].offset = _inside((writer if i else reader).in_[i], operand, spaces, step.kernel)
+    s.y.space, s.y.offset = _inside(writer.out, target, spaces, step.kernel, _padded(s.out.c) if s.means else 0)
     return 0
 
 

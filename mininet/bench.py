@@ -286,8 +286,12 @@ def _bytes_moved(plan: Plan) -> list[int]:
         if node is None:  # a change of layout: as much in as out
             values = 2 * prod(step.output)
         else:
-            read = [*(shapes[source] for source in node.inputs), *node.param_shapes().values()]
-            values = sum(map(prod, read)) + prod(step.output)
+            both = [nodes[step.before], node] if step.before else [node]
+            read = {
+                source: shapes[source] for each in both for source in each.inputs if source != step.before
+            }
+            weights = [shape for each in both for shape in each.param_shapes().values()]
+            values = sum(map(prod, [*read.values(), *weights])) + prod(step.output)
         moved.append(values * FLOAT32)
     return moved
 

@@ -9,7 +9,6 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #define MN_ISA_AVX2
 #define MN_32_REGISTERS
-#define MN_IS_HALF 1
 #define MN_TABLE mn_isa_avx512_half
 #define MN_ISA_NAME "avx512_half"
 #include "kernels.h"

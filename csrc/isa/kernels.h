@@ -5,8 +5,7 @@
  * line among the includes and a line in the table.
  *
  * A set whose registers hold a whole block may define MN_HALF, the table of one with registers half as wide: what is at
- * most half a block goes there if the plan says so, which is all that a set with MN_IS_HALF is for. Sets with narrow
- * registers compute no more than half a block in vain anyway.
+ * most half a block goes there if the plan says so. Sets with narrow registers compute no more than that in vain anyway.
  */
 #include <math.h>
 #include <string.h>
@@ -18,9 +17,6 @@
 #ifdef MN_HALF
 extern const mn_isa MN_HALF;
 #endif
-#ifndef MN_IS_HALF
-#define MN_IS_HALF 0
-#endif
 
 #include "../kernels/activation.c"
 #include "../kernels/elementwise.c"
@@ -28,6 +24,14 @@ extern const mn_isa MN_HALF;
 #include "../kernels/tile.c"
 #include "../kernels/pointwise.c"
 #include "../kernels/pool.c"
+
+/* What does some rows of a 1x1 convolution. */
+#ifdef MN_HALF
+#define mn_rows_of(s) ((s)->kernel == MN_POINTWISE_HALF ? MN_HALF.pointwise_rows : mn_pointwise_rows)
+#else
+#define mn_rows_of(s) mn_pointwise_rows
+#endif
+
 #include "../kernels/window.c"
 #include "../kernels/depthwise.c"
 #include "../kernels/conv2d.c"
@@ -96,4 +100,10 @@ const mn_isa MN_TABLE = {
     mn_fma_burst,
     {MN_ENTRIES(MN_KERNEL_ENTRY)},
     {MN_ENTRIES(MN_SPLIT_ENTRY)},
+    {
+        [MN_DEPTHWISE] = mn_depthwise_part,
+        [MN_EXPAND_DEPTHWISE] = mn_expand_depthwise_part,
+        [MN_CONV_DEPTHWISE] = mn_conv_depthwise_part,
+    },
+    mn_pointwise_rows,
 };

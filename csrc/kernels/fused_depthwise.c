@@ -56,7 +56,7 @@ static void mn_conv_row_of_part(const mn_step *s, const mn_views *v, const mn_pa
 
 MN_INLINE int mn_expands_whole(const mn_step *s, const mn_part *part)
 {
-    return part->end - part->oy == s->out.h && s->in[0].w % MN_ROWS != 0 && mn_plane(&s->in[0]) <= MN_SMALL_PLANE;
+    return s->last == NULL && part->end - part->oy == s->out.h && s->in[0].w % MN_ROWS != 0 && mn_plane(&s->in[0]) <= MN_SMALL_PLANE;
 }
 
 MN_INLINE float *mn_expanded(const mn_step *s, const mn_views *v) { return v->workspace + MN_TOGETHER * mn_ring_floats(s); }

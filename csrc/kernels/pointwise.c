@@ -33,19 +33,25 @@ static ptrdiff_t mn_pointwise_tasks(const mn_step *s)
     return mn_runs(s) * mn_ceil_div(mn_blocks(s->out.c), mn_blocks_per_task(s));
 }
 
-/* Pixels from `row` on, output channels c to end - 1. */
-static void mn_pointwise_part(const mn_step *s, const mn_views *v, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t end)
+/* `rows` pixels from `row` on, output channels c to end - 1; the first pixel's x, and floats from one block of it to the next. */
+static void mn_pointwise_part(const mn_step *s, const mn_views *v, const float *x, ptrdiff_t xblock, ptrdiff_t row, ptrdiff_t rows,
+                              ptrdiff_t c, ptrdiff_t end)
 {
     const ptrdiff_t pixels = s->out.h * s->out.w, panels = mn_ceil_div(end - c, MN_WIDTH);
     const mn_product p = {
-        s->in[0].c, mn_plane(&s->in[0]), mn_plane(&s->out), s->activation, mn_clamp_of(s->activation), v->x[1], v->y, row,
-        mn_rate(pixels),
+        s->in[0].c, xblock, mn_plane(&s->out), s->activation, mn_clamp_of(s->activation), v->x[1], v->y, row, mn_rate(pixels),
     };
     float *y = v->y + row * MN_BLOCK;
-    const float *x = v->x[0] + row * MN_BLOCK, *w = s->constant[0] + c * p.k, *bias = s->constant[1] + c;
+    const float *w = s->constant[0] + c * p.k, *bias = s->constant[1] + c;
     if (pixels == 1) mn_multiply_single(&p, c, panels, x, w, bias, y);
     else mn_multiply_panels(&p, rows, c, panels, x, w, bias, y);
     for (ptrdiff_t b = c; b < end; b += MN_BLOCK) mn_finish(mn_lanes(y, p.yblock, b), rows * MN_BLOCK, s->activation);
+}
+
+/* All output channels of `rows` pixels, for a kernel that has just computed their x (see window.c). */
+static void mn_pointwise_rows(const mn_step *s, const mn_views *v, const float *x, ptrdiff_t xblock, ptrdiff_t row, ptrdiff_t rows)
+{
+    mn_pointwise_part(s, v, x, xblock, row, rows, 0, s->out.c);
 }
 
 static void mn_pointwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
@@ -56,7 +62,8 @@ static void mn_pointwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t firs
         const ptrdiff_t runs = mn_most(1, mn_least(whole, MN_RUNS_TOGETHER));
         const ptrdiff_t together = whole > 0 ? groups : mn_least(last - first, groups - group);
         const ptrdiff_t row = mn_run_start(s, run), end = mn_least(s->out.c, (group + together) * per_task * MN_BLOCK);
-        mn_pointwise_part(s, v, row, mn_run_start(s, run + runs) - row, group * per_task * MN_BLOCK, end);
+        mn_pointwise_part(s, v, v->x[0] + row * MN_BLOCK, mn_plane(&s->in[0]), row, mn_run_start(s, run + runs) - row,
+                          group * per_task * MN_BLOCK, end);
         first += runs * together;
     }
 }

@@ -167,27 +167,29 @@ static mn_window mn_window_of(const mn_step *s, ptrdiff_t rows)
     return swish ? mn_window_row_any_swish : mn_window_row_any;
 }
 
-/* What a thread does in one go: some output rows of some blocks of channels. */
-typedef struct {
+/* What is done in one go: some output rows of some blocks of channels, each block with a ring of its own. */
+typedef struct mn_part {
     ptrdiff_t block, blocks;        /* the first block, and how many */
     ptrdiff_t oy, end;              /* the first output row, and one past the last */
+    float *y;                       /* where the first row of the first block goes */
+    ptrdiff_t plane;                /* floats from there to where the next block's goes */
+    float *rings;                   /* one after the other */
+    ptrdiff_t oldest, next;         /* of each ring: the slot that is the oldest, the first input row that none has held yet */
 } mn_part;
 
 /* Fills a slot, from behind its left margin on, with input row iy of the part's first block; and the slots of the blocks
  * that follow, each `apart` floats from the one before. */
 typedef void (*mn_fill)(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t iy, float *slot, ptrdiff_t apart);
 
-/* A part, each block of it with a ring of its own; and the means of whole planes while they are in the cache, if a
- * squeeze-and-excite block wants them. constant: 0 weights [block][kh kw][BLOCK], 1 bias. */
+/* A part; and the means of whole planes while they are in the cache, if a squeeze-and-excite block wants them.
+ * constant: 0 weights [block][kh kw][BLOCK], 1 bias. */
 MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part *part, mn_fill fill)
 {
     const ptrdiff_t rows = (s->kh - 1) * s->dh + 1, taps = s->kh * s->kw * MN_BLOCK, apart = mn_ring_floats(s);
-    const ptrdiff_t plane = mn_plane(&s->out), last = part->block + part->blocks;
     const mn_line line = mn_line_of(s);
     const float *row[MN_MOST_ROWS];
-    mn_ring ring = {v->workspace, mn_ring_rows(s), mn_ring_length(s), 0};
-    ptrdiff_t next = part->oy * s->sh - s->pt;  /* first input row that no slot has held yet */
-    memset(ring.memory, 0, (size_t)(part->blocks * apart) * sizeof(float));     /* the margins stay zero */
+    mn_ring ring = {part->rings, mn_ring_rows(s), mn_ring_length(s), part->oldest};
+    ptrdiff_t next = part->next;
     for (ptrdiff_t oy = part->oy, now; oy < part->end; oy += now) {
         now = mn_is_known_window(s) ? mn_least(part->end - oy, MN_WINDOW_ROWS) : 1;
         const ptrdiff_t top = oy * s->sh - s->pt, end = top + (now - 1) * s->sh + rows;
@@ -199,22 +201,42 @@ MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part
         }
         for (ptrdiff_t k = 0; k < (now - 1) * s->sh + s->kh; k++) row[k] = mn_ring_slot(&ring, k * s->dh);
         const mn_window window = mn_window_of(s, now);
-        for (ptrdiff_t b = part->block; b < last; b++) {
-            float *y = v->y + b * plane + oy * line.length;
-            window(s, &line, row, (b - part->block) * apart, mn_panels_of_block(&s->out, b), s->constant[0] + b * taps,
+        for (ptrdiff_t i = 0, b = part->block; i < part->blocks; i++, b++) {
+            float *y = part->y + i * part->plane + (oy - part->oy) * line.length;
+            window(s, &line, row, i * apart, mn_panels_of_block(&s->out, b), s->constant[0] + b * taps,
                    s->constant[1] + b * MN_BLOCK, y);
             mn_finish(y, now * line.length, s->activation);
         }
         ring.oldest += now * s->sh;
         if (ring.oldest >= ring.rows) ring.oldest -= ring.rows;
     }
-    for (ptrdiff_t b = part->block; b < last && s->means; b++)
-        mn_mean_block(v->y + b * plane, &s->out, v->y + mn_floats(&s->out) + b * MN_BLOCK);
+    for (ptrdiff_t i = 0; i < part->blocks && s->means; i++)
+        mn_mean_block(part->y + i * part->plane, &s->out, v->y + mn_floats(&s->out) + (part->block + i) * MN_BLOCK);
+}
+
+/* The state of a ring after output rows oy to end - 1. */
+MN_INLINE void mn_advance(const mn_step *s, mn_part *part)
+{
+    const ptrdiff_t below = (part->end - 1) * s->sh - s->pt + (s->kh - 1) * s->dh + 1;
+    part->oldest = (part->oldest + (part->end - part->oy) * s->sh) % mn_ring_rows(s);
+    part->next = mn_most(part->next, below);
+    part->oy = part->end;
+}
+
+/* Zeros beside the rows that the slots of `blocks` rings are going to hold. */
+static void mn_clear_margins(const mn_step *s, float *rings, ptrdiff_t blocks)
+{
+    const ptrdiff_t length = mn_ring_length(s), left = s->pl * MN_BLOCK, right = left + s->in[0].w * MN_BLOCK;
+    for (ptrdiff_t i = 0; i < blocks * mn_ring_rows(s); i++, rings += length) {
+        memset(rings, 0, (size_t)left * sizeof(float));
+        memset(rings + right, 0, (size_t)(length - right) * sizeof(float));
+    }
 }
 
 /* Large planes are cut into strips of rows: a task is a block of a strip, strip after strip, so that threads which share
  * out a step share out the picture, and each finds in its own cache what it wrote in the step before. Where two strips
- * meet, both fill in the rows between them, so a strip has several times as many. A mean is of whole planes. */
+ * meet, both fill in the rows between them, so a strip has several times as many. A mean is of whole planes. If the 1x1
+ * convolution that reads the result is done at once, it wants all blocks, and a task is a strip. */
 #define MN_MOST_STRIPS 8
 
 static ptrdiff_t mn_strips(const mn_step *s)
@@ -223,33 +245,59 @@ static ptrdiff_t mn_strips(const mn_step *s)
     return s->means ? 1 : mn_most(1, mn_least(most, MN_MOST_STRIPS));
 }
 
-static ptrdiff_t mn_window_tasks(const mn_step *s) { return mn_blocks(s->out.c) * mn_strips(s); }
+MN_INLINE ptrdiff_t mn_tasks_of_strip(const mn_step *s) { return s->last == NULL ? mn_blocks(s->out.c) : 1; }
+
+static ptrdiff_t mn_window_tasks(const mn_step *s) { return mn_tasks_of_strip(s) * mn_strips(s); }
 
 typedef void (*mn_work)(const mn_step *s, const mn_views *v, const mn_part *part);
 
-/* The tasks from first to last - 1, as few parts: neighbouring strips as one, and up to `together` blocks. A last block
- * that is at most half full may be left to registers of half its width, which do nothing else (see isa/kernels.h). */
+/* Output rows oy to end - 1 of blocks from to to - 1, up to `together` at once. A last block that is at most half full may be
+ * left to registers of half its width (see isa/kernels.h).
+ *
+ * If s->last is to follow, it does so after every few rows, a turn. It finds them in the cache: they lie behind the rings of
+ * all blocks, in a strip that the next turn overwrites, so that the tensor between the two is in no memory as a whole. A ring
+ * goes from turn to turn: no row is computed twice. */
+MN_INLINE void mn_window_rows(const mn_step *s, const mn_views *v, ptrdiff_t oy, ptrdiff_t end, ptrdiff_t from, ptrdiff_t to,
+                              ptrdiff_t together, mn_work work)
+{
+    const ptrdiff_t ring = mn_ring_floats(s), line = s->out.w * MN_BLOCK, blocks = mn_blocks(s->out.c);
+    const ptrdiff_t height = s->last ? s->turn : end - oy, plane = s->last ? height * line : mn_plane(&s->out);
+    float *strip = v->workspace + blocks * ring;
+    mn_part part = {from, 0, oy, 0, NULL, plane, v->workspace, 0, oy * s->sh - s->pt};
+    for (int begun = 0; part.oy < end; begun = 1) {
+        part.end = mn_least(end, part.oy + height);
+        for (part.block = from; part.block < to; part.block += part.blocks) {
+            float *const first = s->last ? strip : v->y + part.oy * line;
+            part.blocks = mn_least(together, to - part.block);
+            part.y = first + part.block * plane;
+            if (s->last) part.rings = v->workspace + part.block * ring;
+            if (!begun) mn_clear_margins(s, part.rings, part.blocks);
+#ifdef MN_HALF
+            if (s->halved && part.block + part.blocks == blocks) {
+                if (part.blocks > 1) part.blocks--;
+                else {
+                    MN_HALF.part[s->kernel](s, v, &part);
+                    continue;
+                }
+            }
+#endif
+            work(s, v, &part);
+        }
+        if (s->last) mn_rows_of(s->last)(s->last, v, strip, plane, part.oy * s->out.w, (part.end - part.oy) * s->out.w);
+        mn_advance(s, &part);
+    }
+}
+
+/* The tasks from first to last - 1, as few parts: neighbouring strips as one. */
 MN_INLINE void mn_each_part(const mn_step *s, const mn_views *v, const ptrdiff_t first, const ptrdiff_t last,
                             ptrdiff_t together, mn_work work)
 {
-    const ptrdiff_t blocks = mn_blocks(s->out.c), strips = mn_strips(s);
+    const ptrdiff_t blocks = mn_blocks(s->out.c), each = mn_tasks_of_strip(s), strips = mn_strips(s);
     for (ptrdiff_t task = first; task < last;) {
-        const ptrdiff_t strip = task / blocks, from = task % blocks, whole = from == 0 ? (last - task) / blocks : 0;
-        const ptrdiff_t high = mn_most(whole, 1), to = whole > 0 ? blocks : mn_least(blocks, from + last - task);
-        mn_part part = {from, 0, strip * s->out.h / strips, (strip + high) * s->out.h / strips};
-#if defined(MN_HALF)
-        const ptrdiff_t end = mn_least(to, blocks - s->halved);
-#else
-        const ptrdiff_t end = to;
-        if (MN_IS_HALF) part.block = mn_most(from, blocks - 1);
-#endif
-        for (; part.block < end; part.block += part.blocks) {
-            part.blocks = mn_least(together, end - part.block);
-            work(s, v, &part);
-        }
+        const ptrdiff_t strip = task / each, from = task % each, whole = from == 0 ? (last - task) / each : 0;
+        const ptrdiff_t high = mn_most(whole, 1), to = whole > 0 ? each : mn_least(each, from + last - task);
+        const ptrdiff_t oy = strip * s->out.h / strips, end = (strip + high) * s->out.h / strips;
+        mn_window_rows(s, v, oy, end, from, s->last ? blocks : to, together, work);
         task += high * (to - from);
     }
-#ifdef MN_HALF
-    if (s->halved) MN_HALF.kernel[s->kernel](s, v, first, last);
-#endif
 }

@@ -14,7 +14,6 @@ from matplotlib.patches import Rectangle
 
 import mininet
 from mininet.graph.arena import Lifetime, layout
-from mininet.graph.graph import INPUT
 from mininet.graph.plan import Plan
 from mininet.ops.geometry import output_size, resolve_padding
 from mininet.ops.step import floats_of, image_of
@@ -43,14 +42,14 @@ def blocked_layout() -> Figure:
 
 
 def lifetimes(plan: Plan) -> dict[str, Lifetime]:
-    """When each tensor of a plan is written and last read, by step of the rewritten graph."""
+    """When each tensor of a plan is written and last read, by step; none that two in turns hand on."""
     shapes = plan.graph.infer_shapes(plan.input_shape)
-    step = {node.name: i for i, node in enumerate(plan.graph.nodes)}
-    last = {source: step[node.name] for node in plan.graph.nodes for source in node.inputs}
+    at = {name: i for i, step in enumerate(plan.steps) for name in (step.before, step.name) if name in shapes}
+    last = {source: at[node.name] for node in plan.graph.nodes for source in node.inputs}
     return {
-        name: Lifetime(floats_of(image_of(shapes[name])), at, last[name])
-        for name, at in step.items()
-        if name in last and name != INPUT
+        name: Lifetime(floats_of(image_of(shapes[name])), i, last[name])
+        for name, i in at.items()
+        if name in last and name not in {step.before for step in plan.steps}
     }
 
 

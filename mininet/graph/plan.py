@@ -16,6 +16,7 @@ from mininet.graph.arena import Lifetime, layout
 from mininet.graph.executor import KernelExecutor, Result
 from mininet.graph.graph import INPUT, Graph
 from mininet.graph.passes import PASSES
+from mininet.graph.turns import in_turns, take_turns
 from mininet.ops import Conv2d, ConvDepthwise, GlobalAvgPool
 from mininet.ops.base import Array, Shape
 from mininet.ops.step import Step, floats_of, image_of
@@ -30,7 +31,11 @@ IN_PLACE = {"activation", "add", "clip", "multiply"}
 
 @dataclass(frozen=True)
 class PlanStep:
-    """One native step: which node it computes, by which kernel, and at what cost."""
+    """One native step: which node it computes, by which kernel, and at what cost.
+
+    Two steps that are done in turns of a few rows are one: it has the name of the second, and `before` is the
+    node of the first, whose result is in no memory as a whole.
+    """
 
     name: str
     op: str
@@ -38,6 +43,19 @@ class PlanStep:
     activation: str
     output: Shape
     madds: int
+    before: str | None = None
+
+    def with_last(self, name: str, op: str, step: Step, output: Shape, madds: int) -> PlanStep:
+        """This step and another in turns."""
+        return PlanStep(
+            name,
+            f"{self.op} + {op}",
+            f"{self.kernel} + mn_{step.kernel}_f32",
+            f"{self.activation} + {step.activation}",
+            output,
+            self.madds + madds,
+            self.name,
+        )
 
 
 class Plan:
@@ -116,11 +134,22 @@ class Plan:
             if names == (INPUT,) and planar:  # the general convolution reads the picture as it came
                 step, names = step.planar(), (PLANAR_INPUT,)
             step = replace(step, means=node.name in self._behind.values())
-            call(step, names, node.name, node.op.kind, node.op.multiply_adds(*sources))
+            madds = node.op.multiply_adds(*sources)
+            if self._joins(calls, names[0], step):
+                (before, others, _), done = calls.pop(), self.steps.pop()
+                calls.append((in_turns(before, step), (*others, *names[1:]), node.name))
+                self.steps.append(done.with_last(node.name, node.op.kind, step, shapes[node.name], madds))
+            else:
+                call(step, names, node.name, node.op.kind, madds)
         for name, final in zip(self.graph.outputs, self._final_names(), strict=True):
             image = image_of(shapes[name])
             call(Step("to_planar", (image,), image, planar_output=True), (name,), final, "layout")
         return calls
+
+    def _joins(self, calls: list[Call], source: str, step: Step) -> bool:
+        """Whether a step should be done in turns with the call before it, whose result nothing else reads."""
+        once = len(self.graph.consumers().get(source, ())) == 1 and source not in self.graph.outputs
+        return once and len(calls) > 0 and calls[-1][2] == source and take_turns(calls[-1][0], step)
 
     def _final_names(self) -> list[str]:
         """What each output is called once it is planar."""
@@ -172,13 +201,16 @@ class Plan:
         ------
         Result
             Of every node of the rewritten graph, in order; `Node.makes` says whose value it is. The
-            seconds are those that the step takes within the plan's one native call.
+            seconds are those that the step takes within the plan's one native call; of two nodes that are
+            one step, done in turns, the second has the time of both.
         """
         seconds = np.zeros(len(self.steps))
         self.run(x, seconds)
         spent = {step.name: float(time) for step, time in zip(self.steps, seconds, strict=True)}
         for result in self._stepwise.run(x):
-            yield replace(result, seconds=spent.get(result.node.name, 0.0))  # a mean costs no step
+            yield replace(
+                result, seconds=spent.get(result.node.name, 0.0)
+            )  # a mean, the first of two in turns
 
     def __str__(self) -> str:
         rows = [
@@ -239,7 +271,7 @@ def _homes(calls: list[Call], outside: set[str], last_read: Mapping[str, int]) -
     for i, (step, sources, target) in enumerate(calls):
         dying = [
             source
-            for source, image in zip(sources, step.inputs, strict=True)
+            for source, image in zip(sources, step.reads, strict=True)
             if step.kernel in IN_PLACE and image == step.output and source in homes and last_read[source] == i
         ]
         if target not in outside:

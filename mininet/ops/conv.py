@@ -262,24 +262,12 @@ class DepthwiseConv2d(_Convolution):
     def lower(self, params: Params, *inputs: Shape) -> Step:
         if self.kernel[0] > MOST_WINDOW_ROWS:
             return self.as_conv2d().lower(params, *inputs)
-        step = self._step("depthwise", inputs[0], depthwise_constants(params), self.ring_floats(inputs[0]))
-        return replace(step, halved=halves_pay(self.channels))
+        step = self._step("depthwise", inputs[0], depthwise_constants(params))
+        return replace(step, halved=halves_pay(self.channels), workspace=step.ring)
 
     @property
     def leaves_means(self) -> bool:
         return self.kernel[0] <= MOST_WINDOW_ROWS and self.channels > MOST_CUT_BLOCKS * BLOCK
-
-    @property
-    def window_rows(self) -> int:
-        """Input rows from the first to the last tap of one output."""
-        return (self.kernel[0] - 1) * self.dilation[0] + 1
-
-    def ring_floats(self, shape: Shape) -> int:
-        """Scratch memory for the padded rows that a window slides over (csrc/kernels/window.c)."""
-        left, width, columns = self._pads(shape)[2], shape[3], self.infer_shape(shape)[3]
-        down, along = self._moves(shape)
-        reach = (columns - 1) * along + (self.kernel[1] - 1) * self.dilation[1] + 1
-        return (self.window_rows + down) * max(reach, left + width) * BLOCK
 
 
 @register

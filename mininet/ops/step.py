@@ -42,6 +42,10 @@ class Step:
         Kernels that do one block of channels at a time: whether registers of half a block do the last one.
     first : Step or None
         Of two fused convolutions the first, as a step of its own; `inputs` is then its result.
+    last : Step or None
+        The 1x1 convolution that alone reads `output`, as a step of its own; only its result is in memory.
+    turn : int
+        Rows of `output` after which ``last`` follows.
     constants : tuple of float32 arrays
         Weights in the layout the kernel wants, C-contiguous.
     workspace : int
@@ -62,6 +66,8 @@ class Step:
     means: bool = False
     halved: bool = False
     first: Step | None = None
+    last: Step | None = None
+    turn: int = 0
     constants: tuple[NDArray[np.float32], ...] = ()
     workspace: int = 0
     planar_input: bool = False
@@ -70,12 +76,23 @@ class Step:
     @property
     def reads(self) -> tuple[Image, ...]:
         """Size of each operand that is read from memory."""
-        return self.inputs if self.first is None else self.first.inputs
+        own = self.inputs if self.first is None else self.first.inputs
+        return own if self.last is None else (*own, *self.last.inputs[1:])
 
     @property
     def writes(self) -> int:
         """Floats that its output takes in memory."""
+        if self.last is not None:
+            return self.last.writes
         return floats_of(self.output) + (blocked(self.output[0]) if self.means else 0)
+
+    @property
+    def ring(self) -> int:
+        """Floats of the padded rows that a window slides over, of one block (csrc/kernels/window.c)."""
+        (_, _, width), (_, _, columns) = self.inputs[0], self.output
+        reach = (columns - 1) * self.stride[1] + (self.window[1] - 1) * self.dilation[1] + 1
+        rows = (self.window[0] - 1) * self.dilation[0] + 1 + self.stride[0]
+        return rows * max(reach, self.padding[2] + width) * BLOCK
 
     def planar(self) -> Step:
         """The same step on an input that is planar in memory."""

@@ -99,6 +99,8 @@ static void read_constants(FILE *file, mn_step *s)
     }
 }
 
+static mn_step *read_inner(FILE *file);
+
 static void read_step(FILE *file, mn_step *s)
 {
     s->kernel = (mn_kernel_id)read_name(file, mn_kernel_names, MN_KERNEL_COUNT);
@@ -106,14 +108,21 @@ static void read_step(FILE *file, mn_step *s)
     s->inputs = read_number(file);
     for (int i = 0; i < MN_MAX_INPUTS; i++) s->in[i] = read_extent(file);
     s->out = read_extent(file);
-    ptrdiff_t *const geometry[] = {&s->kh, &s->kw, &s->sh, &s->sw, &s->dh, &s->dw, &s->pt, &s->pl, &s->groups, &s->means, &s->halved};
+    ptrdiff_t *const geometry[] = {&s->kh, &s->kw, &s->sh, &s->sw, &s->dh, &s->dw, &s->pt, &s->pl, &s->groups, &s->means, &s->halved,
+                                   &s->turn};
     for (size_t i = 0; i < sizeof geometry / sizeof *geometry; i++) *geometry[i] = read_number(file);
     read_constants(file, s);
-    if (read_number(file)) {
-        s->first = allocate(sizeof *s->first);
-        memset(s->first, 0, sizeof *s->first);
-        read_step(file, s->first);
-    }
+    s->first = read_inner(file);
+    s->last = read_inner(file);
+}
+
+static mn_step *read_inner(FILE *file)
+{
+    if (!read_number(file)) return NULL;
+    mn_step *s = allocate(sizeof *s);
+    memset(s, 0, sizeof *s);
+    read_step(file, s);
+    return s;
 }
 
 static void read_vector(FILE *file, vector *v)
@@ -128,6 +137,7 @@ static void read_vector(FILE *file, vector *v)
     memset(v->steps, 0, (size_t)p->count * sizeof(mn_step));
     for (ptrdiff_t i = 0; i < p->count; i++) {
         read_step(file, v->steps + i);
+        v->steps[i].inputs = read_number(file);
         for (int j = 0; j < MN_MAX_INPUTS; j++) v->steps[i].x[j] = read_operand(file);
         v->steps[i].y = read_operand(file);
     }
@@ -147,8 +157,11 @@ static void read_vector(FILE *file, vector *v)
 static void free_step(mn_step *s)
 {
     for (int i = 0; i < MN_MAX_CONSTANTS; i++) fence_free(s->constant[i]);
-    if (s->first != NULL) free_step(s->first);
-    fence_free(s->first);
+    mn_step *const inner[] = {s->first, s->last};
+    for (int i = 0; i < 2; i++) {
+        if (inner[i] != NULL) free_step(inner[i]);
+        fence_free(inner[i]);
+    }
 }
 
 static void free_vector(vector *v)

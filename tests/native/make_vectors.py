@@ -28,7 +28,7 @@ from tolerances import GRAPH_SHARE
 
 import mininet
 from mininet import _native
-from mininet.graph import Graph, Plan, run_reference
+from mininet.graph import Graph, Plan, run_reference, turns
 from mininet.ops.step import Step
 
 Array = np.ndarray
@@ -43,6 +43,9 @@ NETWORKS = (
     ("mobilenet_v3_small", 0.5, (3, 3, 64, 64)),
     ("mobilenet_v3_large", 0.35, (1, 3, 57, 70)),
 )
+TURN_FLOATS = 4000
+"""Of a turn where all that can takes turns: a few rows, several turns a strip."""
+
 NO_BOUND = -1.0
 """In place of a bound: the lane is a surplus one and may hold anything."""
 
@@ -167,7 +170,7 @@ class Writer:
         for step, sources, target in vector.calls:
             self.step(step)
             second = sources[1] if len(sources) > 1 else (0, 0)
-            self.numbers(*sources[0], *second, *target)
+            self.numbers(len(sources), *sources[0], *second, *target)
         for x in vector.inputs:
             self.array(x, "<f4")
         for exact, bound in zip(vector.expected, vector.bounds, strict=True):
@@ -175,20 +178,21 @@ class Writer:
             self.array(bound, "<f8")
 
     def step(self, step: Step) -> None:
-        """A step without its operands; the first half of a fused one follows it."""
+        """A step without its operands; the first and the last part of a fused one follow it."""
         for name in (step.kernel, step.activation):
             self.text(name)
         second = step.inputs[1] if len(step.inputs) > 1 else (0, 0, 0)
         self.numbers(len(step.inputs), *self._extent(step.inputs[0], step.planar_input))
         self.numbers(*self._extent(second, False), *self._extent(step.output, step.planar_output))
         self.numbers(*step.window, *step.stride, *step.dilation, step.padding[0], step.padding[2])
-        self.numbers(step.groups, step.means, step.halved, len(step.constants))
+        self.numbers(step.groups, step.means, step.halved, step.turn, len(step.constants))
         for constant in step.constants:
             self.numbers(constant.size)
             self.array(constant, "<f4")
-        self.numbers(step.first is not None)
-        if step.first is not None:
-            self.step(step.first)
+        for inner in (step.first, step.last):
+            self.numbers(inner is not None)
+            if inner is not None:
+                self.step(inner)
 
     @staticmethod
     def _extent(image: tuple[int, int, int], planar: bool) -> tuple[int, int, int, int]:
@@ -203,6 +207,8 @@ def main(width: int, path: Path) -> None:
         for double in (False, True) if width == _native.BLOCK else (False,):  # what plans differ by
             with patch.object(_native, "double_pumped", return_value=double):
                 vectors += [*op_vectors(), *network_vectors()]
+                with patch.object(turns, "LEAST_FLOATS", 0), patch.object(turns, "TURN_FLOATS", TURN_FLOATS):
+                    vectors += network_vectors()
     with path.open("wb") as file:
         writer = Writer(file)
         writer.numbers(width, len(vectors))
