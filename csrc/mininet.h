@@ -62,8 +62,8 @@ typedef struct mn_step {
     ptrdiff_t halved;                       /* whether the last block, half empty, is laid out for registers of half a block */
     struct mn_step *first;                  /* of two fused convolutions: the first, as a step of its own; */
                                             /* in[0] is then its result, and x[0] its input */
-    struct mn_step *last;                   /* the 1x1 convolution that alone reads the result, `turn` rows of it at a time, as */
-                                            /* a step of its own; x[1] is then its residual, and y its output */
+    struct mn_step *last;                   /* what alone reads the result, `turn` rows of it at a time, as a step of its own: */
+                                            /* x[1] is then its residual, and y its output; see kernels/turns.c */
     ptrdiff_t turn;
     const float *constant[MN_MAX_CONSTANTS];
     mn_operand x[MN_MAX_INPUTS], y;

@@ -190,20 +190,23 @@ cdef class Program:
         spaces = [arena, *sizes]
         inner = len(steps)      # the first and last parts of fused steps lie behind all steps
         for i, (step, sources, target) in enumerate(steps):
-            if step.first is not None:
-                self._describe(&self._steps[inner], step.first)
-                self._steps[i].first = &self._steps[inner]
-                inner += 1
-            self._describe(&self._steps[i], step)
-            if step.last is not None:
-                self._describe(&self._steps[inner], step.last)
-                self._steps[i].last = &self._steps[inner]
-                inner += 1
+            inner = self._describe_all(&self._steps[i], step, inner)
             _place(&self._steps[i], step, sources, target, spaces)
         mn_prepare(self._steps, len(steps))
 
     def __dealloc__(self):
         free(self._steps)
+
+    cdef Py_ssize_t _describe_all(self, mn_step *s, step, Py_ssize_t inner) except -1:
+        """A step and what it is fused of, which goes from place ``inner`` on. Returns the place behind."""
+        if step.first is not None:
+            s.first = &self._steps[inner]
+            inner = self._describe_all(s.first, step.first, inner + 1)
+        self._describe(s, step)
+        if step.last is not None:
+            s.last = &self._steps[inner]
+            inner = self._describe_all(s.last, step.last, inner + 1)
+        return inner
 
     cdef int _describe(self, mn_step *s, step) except -1:
         """Everything about a step but where its operands lie."""
@@ -327,8 +330,8 @@ cdef _checked_floats(what, count):
 
 
 cdef list _parts(step):
-    """The steps that a step is fused of, in the order in which they compute."""
-    return [part for part in (step.first, step, step.last) if part is not None]
+    """The steps that a step is fused of, in the order in which they compute. None for None."""
+    return [] if step is None else [*_parts(step.first), step, *_parts(step.last)]
 
 
 cdef int _check_sizes(step) except -1:
@@ -340,9 +343,7 @@ cdef int _check_sizes(step) except -1:
             _checked_floats(f"step {part.kernel}: {c}x{h}x{w}", (c + MN_BLOCK - 1) * h * w)
         _checked_floats(f"step {part.kernel}: scratch memory", part.workspace)
     if step.last is not None:
-        c, h, w = step.output
-        scratch = _padded(c) // MN_BLOCK * step.ring + step.turn * _padded(c) * w
-        if step.last.inputs[0] != step.output or step.turn < 1 or step.workspace < scratch:
+        if step.last.reads[0] != step.output or step.turn < 1 or step.workspace < step.scratch_in_turns:
             raise MininetError(f"step {step.kernel}: {step.last.kernel} cannot follow in turns of {step.turn} rows")
     return 0
 

@@ -36,6 +36,7 @@ extern const mn_isa MN_HALF;
 #include "../kernels/depthwise.c"
 #include "../kernels/conv2d.c"
 #include "../kernels/fused_depthwise.c"
+#include "../kernels/turns.c"
 #include "../kernels/softmax.c"
 #include "../kernels/layout.c"
 #include "../kernels/peak.c"

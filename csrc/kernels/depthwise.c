@@ -12,16 +12,13 @@ MN_INLINE void mn_copy(const float *x, ptrdiff_t floats, float *y)
 
 static void mn_copy_row(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t iy, float *slot, ptrdiff_t apart)
 {
-    const ptrdiff_t row = s->in[0].w * MN_BLOCK, plane = mn_plane(&s->in[0]);
-    for (ptrdiff_t i = 0; i < part->blocks; i++) mn_copy(v->x[0] + (part->block + i) * plane + iy * row, row, slot + i * apart);
+    const ptrdiff_t row = s->in[0].w * MN_BLOCK;
+    const float *x = part->x + part->block * part->xplane + (iy - part->xrow) * row;
+    (void)v;
+    for (ptrdiff_t i = 0; i < part->blocks; i++) mn_copy(x + i * part->xplane, row, slot + i * apart);
 }
 
 static void mn_depthwise_part(const mn_step *s, const mn_views *v, const mn_part *part)
 {
     mn_window_part(s, v, part, mn_copy_row);
-}
-
-static void mn_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
-{
-    mn_each_part(s, v, first, last, 1, mn_depthwise_part);
 }

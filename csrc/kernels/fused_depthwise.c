@@ -19,22 +19,23 @@ MN_INLINE ptrdiff_t mn_panels_of_part(const mn_extent *e, const mn_part *part)
 
 /* `pixels` of the part's blocks of the expansion, from the given one on; each block's go to where the last one's went,
  * `apart` floats on. */
-MN_INLINE void mn_expand(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t pixel, ptrdiff_t pixels, float *y,
-                         ptrdiff_t apart)
+MN_INLINE void mn_expand(const mn_step *s, const mn_part *part, ptrdiff_t pixel, ptrdiff_t pixels, float *y, ptrdiff_t apart)
 {
     const mn_step *f = s->first;
     const ptrdiff_t c = part->block * MN_BLOCK, panels = mn_panels_of_part(&f->out, part);
     const ptrdiff_t rate = mn_rate(f->in[0].h * f->in[0].w);
     const mn_product p = {
-        f->in[0].c, mn_plane(&f->in[0]), apart, f->activation, mn_clamp_of(f->activation), NULL, NULL, pixel, rate,
+        f->in[0].c, part->xplane, apart, f->activation, mn_clamp_of(f->activation), NULL, NULL, pixel, rate,
     };
-    mn_multiply_panels(&p, pixels, 0, panels, v->x[0] + pixel * MN_BLOCK, f->constant[0] + c * p.k, f->constant[1] + c, y);
+    const float *x = part->x + (pixel - part->xrow * s->in[0].w) * MN_BLOCK;
+    mn_multiply_panels(&p, pixels, 0, panels, x, f->constant[0] + c * p.k, f->constant[1] + c, y);
     for (ptrdiff_t i = 0; i < part->blocks; i++) mn_finish(y + i * apart, pixels * MN_BLOCK, f->activation);
 }
 
 static void mn_expand_row(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t iy, float *slot, ptrdiff_t apart)
 {
-    mn_expand(s, v, part, iy * s->in[0].w, s->in[0].w, slot, apart);
+    (void)v;
+    mn_expand(s, part, iy * s->in[0].w, s->in[0].w, slot, apart);
 }
 
 static void mn_conv_row_of_part(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t iy, float *slot,
@@ -54,9 +55,10 @@ static void mn_conv_row_of_part(const mn_step *s, const mn_views *v, const mn_pa
  * rings, and taken from there row by row. */
 #define MN_SMALL_PLANE 4096         /* floats; ops/fused_depthwise.py reserves as much for each block */
 
-MN_INLINE int mn_expands_whole(const mn_step *s, const mn_part *part)
+MN_INLINE int mn_expands_whole(const mn_step *s, const mn_views *v, const mn_part *part)
 {
-    return s->last == NULL && part->end - part->oy == s->out.h && s->in[0].w % MN_ROWS != 0 && mn_plane(&s->in[0]) <= MN_SMALL_PLANE;
+    const int turn = s->last != NULL || part->x != v->x[0];     /* a part of the picture, or of what it reads */
+    return !turn && part->end - part->oy == s->out.h && s->in[0].w % MN_ROWS != 0 && mn_plane(&s->in[0]) <= MN_SMALL_PLANE;
 }
 
 MN_INLINE float *mn_expanded(const mn_step *s, const mn_views *v) { return v->workspace + MN_TOGETHER * mn_ring_floats(s); }
@@ -69,8 +71,8 @@ static void mn_take_row(const mn_step *s, const mn_views *v, const mn_part *part
 
 static void mn_expand_depthwise_part(const mn_step *s, const mn_views *v, const mn_part *part)
 {
-    if (mn_expands_whole(s, part)) {
-        mn_expand(s, v, part, 0, s->in[0].h * s->in[0].w, mn_expanded(s, v), mn_plane(&s->in[0]));
+    if (mn_expands_whole(s, v, part)) {
+        mn_expand(s, part, 0, s->in[0].h * s->in[0].w, mn_expanded(s, v), mn_plane(&s->in[0]));
         mn_window_part(s, v, part, mn_take_row);
     } else mn_window_part(s, v, part, mn_expand_row);
 }
@@ -78,14 +80,4 @@ static void mn_expand_depthwise_part(const mn_step *s, const mn_views *v, const 
 static void mn_conv_depthwise_part(const mn_step *s, const mn_views *v, const mn_part *part)
 {
     mn_window_part(s, v, part, mn_conv_row_of_part);
-}
-
-static void mn_expand_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
-{
-    mn_each_part(s, v, first, last, MN_TOGETHER, mn_expand_depthwise_part);
-}
-
-static void mn_conv_depthwise_f32(const mn_step *s, const mn_views *v, ptrdiff_t first, ptrdiff_t last)
-{
-    mn_each_part(s, v, first, last, MN_TOGETHER, mn_conv_depthwise_part);
 }

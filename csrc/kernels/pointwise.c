@@ -48,7 +48,7 @@ static void mn_pointwise_part(const mn_step *s, const mn_views *v, const float *
     for (ptrdiff_t b = c; b < end; b += MN_BLOCK) mn_finish(mn_lanes(y, p.yblock, b), rows * MN_BLOCK, s->activation);
 }
 
-/* All output channels of `rows` pixels, for a kernel that has just computed their x (see window.c). */
+/* All output channels of `rows` pixels, for a kernel that has just computed their x (see turns.c). */
 static void mn_pointwise_rows(const mn_step *s, const mn_views *v, const float *x, ptrdiff_t xblock, ptrdiff_t row, ptrdiff_t rows)
 {
     mn_pointwise_part(s, v, x, xblock, row, rows, 0, s->out.c);

@@ -4,7 +4,7 @@
  *
  * The rows that a window needs are first laid into a ring of padded rows, with zeros where the window
  * hangs over an edge: then no tap needs a check, and what is read lies in L1. Who fills the ring is
- * another matter: depthwise.c copies rows, fused_depthwise.c computes them.
+ * another matter: depthwise.c copies rows, fused_depthwise.c computes them. So is what is done when: see turns.c.
  */
 
 #define MN_MOST_ROWS 64             /* of a window; ops/conv.py sends larger ones elsewhere */
@@ -175,11 +175,26 @@ typedef struct mn_part {
     ptrdiff_t plane;                /* floats from there to where the next block's goes */
     float *rings;                   /* one after the other */
     ptrdiff_t oldest, next;         /* of each ring: the slot that is the oldest, the first input row that none has held yet */
+    const float *x;                 /* input row xrow of the input's first block, */
+    ptrdiff_t xplane, xrow;         /* and floats from there to the next block's */
+    ptrdiff_t keep;                 /* input rows up to this one are gone after this part: the rings must take them in now */
 } mn_part;
 
 /* Fills a slot, from behind its left margin on, with input row iy of the part's first block; and the slots of the blocks
  * that follow, each `apart` floats from the one before. */
 typedef void (*mn_fill)(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t iy, float *slot, ptrdiff_t apart);
+
+/* Input rows from `next` to end - 1 into rings `apart` floats apart, whose oldest slot holds row `top`. */
+MN_INLINE void mn_fill_rows(const mn_step *s, const mn_views *v, const mn_part *part, mn_fill fill, const mn_ring *ring,
+                            ptrdiff_t apart, ptrdiff_t top, ptrdiff_t next, ptrdiff_t end)
+{
+    for (; next < end; next++) {
+        float *slot = mn_ring_slot(ring, next - top);
+        if (next >= 0 && next < s->in[0].h) fill(s, v, part, next, slot + s->pl * MN_BLOCK, apart);
+        else
+            for (ptrdiff_t i = 0; i < part->blocks; i++) memset(slot + i * apart, 0, (size_t)ring->length * sizeof(float));
+    }
+}
 
 /* A part; and the means of whole planes while they are in the cache, if a squeeze-and-excite block wants them.
  * constant: 0 weights [block][kh kw][BLOCK], 1 bias. */
@@ -189,16 +204,12 @@ MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part
     const mn_line line = mn_line_of(s);
     const float *row[MN_MOST_ROWS];
     mn_ring ring = {part->rings, mn_ring_rows(s), mn_ring_length(s), part->oldest};
-    ptrdiff_t next = part->next;
+    ptrdiff_t next = part->next, top = part->oy * s->sh - s->pt;
     for (ptrdiff_t oy = part->oy, now; oy < part->end; oy += now) {
         now = mn_is_known_window(s) ? mn_least(part->end - oy, MN_WINDOW_ROWS) : 1;
-        const ptrdiff_t top = oy * s->sh - s->pt, end = top + (now - 1) * s->sh + rows;
-        for (next = mn_most(next, top); next < end; next++) {
-            float *slot = mn_ring_slot(&ring, next - top);
-            if (next >= 0 && next < s->in[0].h) fill(s, v, part, next, slot + s->pl * MN_BLOCK, apart);
-            else
-                for (ptrdiff_t i = 0; i < part->blocks; i++) memset(slot + i * apart, 0, (size_t)ring.length * sizeof(float));
-        }
+        const ptrdiff_t end = top + (now - 1) * s->sh + rows;
+        mn_fill_rows(s, v, part, fill, &ring, apart, top, mn_most(next, top), end);
+        next = mn_most(next, end);
         for (ptrdiff_t k = 0; k < (now - 1) * s->sh + s->kh; k++) row[k] = mn_ring_slot(&ring, k * s->dh);
         const mn_window window = mn_window_of(s, now);
         for (ptrdiff_t i = 0, b = part->block; i < part->blocks; i++, b++) {
@@ -207,97 +218,10 @@ MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part
                    s->constant[1] + b * MN_BLOCK, y);
             mn_finish(y, now * line.length, s->activation);
         }
-        ring.oldest += now * s->sh;
+        top += now * s->sh, ring.oldest += now * s->sh;
         if (ring.oldest >= ring.rows) ring.oldest -= ring.rows;
     }
+    mn_fill_rows(s, v, part, fill, &ring, apart, top, mn_most(next, top), part->keep);
     for (ptrdiff_t i = 0; i < part->blocks && s->means; i++)
         mn_mean_block(part->y + i * part->plane, &s->out, v->y + mn_floats(&s->out) + (part->block + i) * MN_BLOCK);
-}
-
-/* The state of a ring after output rows oy to end - 1. */
-MN_INLINE void mn_advance(const mn_step *s, mn_part *part)
-{
-    const ptrdiff_t below = (part->end - 1) * s->sh - s->pt + (s->kh - 1) * s->dh + 1;
-    part->oldest = (part->oldest + (part->end - part->oy) * s->sh) % mn_ring_rows(s);
-    part->next = mn_most(part->next, below);
-    part->oy = part->end;
-}
-
-/* Zeros beside the rows that the slots of `blocks` rings are going to hold. */
-static void mn_clear_margins(const mn_step *s, float *rings, ptrdiff_t blocks)
-{
-    const ptrdiff_t length = mn_ring_length(s), left = s->pl * MN_BLOCK, right = left + s->in[0].w * MN_BLOCK;
-    for (ptrdiff_t i = 0; i < blocks * mn_ring_rows(s); i++, rings += length) {
-        memset(rings, 0, (size_t)left * sizeof(float));
-        memset(rings + right, 0, (size_t)(length - right) * sizeof(float));
-    }
-}
-
-/* Large planes are cut into strips of rows: a task is a block of a strip, strip after strip, so that threads which share
- * out a step share out the picture, and each finds in its own cache what it wrote in the step before. Where two strips
- * meet, both fill in the rows between them, so a strip has several times as many. A mean is of whole planes. If the 1x1
- * convolution that reads the result is done at once, it wants all blocks, and a task is a strip. */
-#define MN_MOST_STRIPS 8
-
-static ptrdiff_t mn_strips(const mn_step *s)
-{
-    const ptrdiff_t most = s->out.h * s->sh / (4 * ((s->kh - 1) * s->dh + 1));
-    return s->means ? 1 : mn_most(1, mn_least(most, MN_MOST_STRIPS));
-}
-
-MN_INLINE ptrdiff_t mn_tasks_of_strip(const mn_step *s) { return s->last == NULL ? mn_blocks(s->out.c) : 1; }
-
-static ptrdiff_t mn_window_tasks(const mn_step *s) { return mn_tasks_of_strip(s) * mn_strips(s); }
-
-typedef void (*mn_work)(const mn_step *s, const mn_views *v, const mn_part *part);
-
-/* Output rows oy to end - 1 of blocks from to to - 1, up to `together` at once. A last block that is at most half full may be
- * left to registers of half its width (see isa/kernels.h).
- *
- * If s->last is to follow, it does so after every few rows, a turn. It finds them in the cache: they lie behind the rings of
- * all blocks, in a strip that the next turn overwrites, so that the tensor between the two is in no memory as a whole. A ring
- * goes from turn to turn: no row is computed twice. */
-MN_INLINE void mn_window_rows(const mn_step *s, const mn_views *v, ptrdiff_t oy, ptrdiff_t end, ptrdiff_t from, ptrdiff_t to,
-                              ptrdiff_t together, mn_work work)
-{
-    const ptrdiff_t ring = mn_ring_floats(s), line = s->out.w * MN_BLOCK, blocks = mn_blocks(s->out.c);
-    const ptrdiff_t height = s->last ? s->turn : end - oy, plane = s->last ? height * line : mn_plane(&s->out);
-    float *strip = v->workspace + blocks * ring;
-    mn_part part = {from, 0, oy, 0, NULL, plane, v->workspace, 0, oy * s->sh - s->pt};
-    for (int begun = 0; part.oy < end; begun = 1) {
-        part.end = mn_least(end, part.oy + height);
-        for (part.block = from; part.block < to; part.block += part.blocks) {
-            float *const first = s->last ? strip : v->y + part.oy * line;
-            part.blocks = mn_least(together, to - part.block);
-            part.y = first + part.block * plane;
-            if (s->last) part.rings = v->workspace + part.block * ring;
-            if (!begun) mn_clear_margins(s, part.rings, part.blocks);
-#ifdef MN_HALF
-            if (s->halved && part.block + part.blocks == blocks) {
-                if (part.blocks > 1) part.blocks--;
-                else {
-                    MN_HALF.part[s->kernel](s, v, &part);
-                    continue;
-                }
-            }
-#endif
-            work(s, v, &part);
-        }
-        if (s->last) mn_rows_of(s->last)(s->last, v, strip, plane, part.oy * s->out.w, (part.end - part.oy) * s->out.w);
-        mn_advance(s, &part);
-    }
-}
-
-/* The tasks from first to last - 1, as few parts: neighbouring strips as one. */
-MN_INLINE void mn_each_part(const mn_step *s, const mn_views *v, const ptrdiff_t first, const ptrdiff_t last,
-                            ptrdiff_t together, mn_work work)
-{
-    const ptrdiff_t blocks = mn_blocks(s->out.c), each = mn_tasks_of_strip(s), strips = mn_strips(s);
-    for (ptrdiff_t task = first; task < last;) {
-        const ptrdiff_t strip = task / each, from = task % each, whole = from == 0 ? (last - task) / each : 0;
-        const ptrdiff_t high = mn_most(whole, 1), to = whole > 0 ? each : mn_least(each, from + last - task);
-        const ptrdiff_t oy = strip * s->out.h / strips, end = (strip + high) * s->out.h / strips;
-        mn_window_rows(s, v, oy, end, from, s->last ? blocks : to, together, work);
-        task += high * (to - from);
-    }
 }

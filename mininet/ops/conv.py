@@ -107,7 +107,7 @@ class _Convolution(Op):
         """`lower` for a kernel that computes one block of channels at a time.
 
         All panels are as wide as a register; where it pays, the last block has panels of half a block
-        (`MN_HALF` in csrc/kernels/window.c).
+        (`MN_HALF` in csrc/kernels/turns.c).
         """
         step = self.lower(params, *inputs)
         weights, bias = step.constants

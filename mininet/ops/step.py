@@ -43,7 +43,7 @@ class Step:
     first : Step or None
         Of two fused convolutions the first, as a step of its own; `inputs` is then its result.
     last : Step or None
-        The 1x1 convolution that alone reads `output`, as a step of its own; only its result is in memory.
+        What alone reads `output`, as a step of its own; only its result is in memory.
     turn : int
         Rows of `output` after which ``last`` follows.
     constants : tuple of float32 arrays
@@ -93,6 +93,19 @@ class Step:
         reach = (columns - 1) * self.stride[1] + (self.window[1] - 1) * self.dilation[1] + 1
         rows = (self.window[0] - 1) * self.dilation[0] + 1 + self.stride[0]
         return rows * max(reach, self.padding[2] + width) * BLOCK
+
+    @property
+    def scratch_in_turns(self) -> int:
+        """Floats of scratch memory with ``last``: all rings, the rows of a turn (csrc/kernels/turns.c)."""
+        assert self.last is not None
+        channels, _, width = self.output
+        behind = self.last.all_rings if self.last.first is not None else 0
+        return self.all_rings + self.turn * blocked(channels) * width + behind
+
+    @property
+    def all_rings(self) -> int:
+        """Floats of a ring for every block of channels."""
+        return blocked(self.output[0]) // BLOCK * self.ring
 
     def planar(self) -> Step:
         """The same step on an input that is planar in memory."""

@@ -1,4 +1,4 @@
-"""A depthwise step and the 1x1 convolution behind it in turns of a few rows: the same bits, less memory."""
+"""A depthwise step and the step behind it in turns of a few rows: the same bits, less memory."""
 
 from __future__ import annotations
 
@@ -32,8 +32,14 @@ def restore_threads() -> Iterator[None]:
     _native.set_num_threads(before)
 
 
-def block(first: Op | None, depthwise: DepthwiseConv2d, outputs: int, residual: bool) -> Graph:
-    """What is called ``project``, of what is called ``depthwise``; the residual is another convolution's."""
+def block(
+    first: Op | None,
+    depthwise: DepthwiseConv2d,
+    outputs: int,
+    residual: bool,
+    second: DepthwiseConv2d | None = None,
+) -> Graph:
+    """``project`` of ``depthwise``, and ``second`` of that; the residual is another convolution's."""
     b = GraphBuilder("block", 3)
     x = INPUT
     if residual:
@@ -45,6 +51,8 @@ def block(first: Op | None, depthwise: DepthwiseConv2d, outputs: int, residual: 
     x = b.add("depthwise", depthwise, x)
     project = PointwiseConv2d(depthwise.channels, outputs, bias=True, residual=residual)
     x = b.add("project", project, *((x, "side") if residual else (x,)))
+    if second is not None:
+        x = b.add("second", second, x)
     return with_weights(b.build(x, *(("other",) if first is None else ())))
 
 
@@ -85,19 +93,71 @@ def test_turns_change_no_bit(first: Op | None, floats: int, window: dict) -> Non
     for channels, outputs, residual in ((40, 24, True), (35, 17, False), (16, 40, True)):
         sized = first and replace(first, out_channels=channels)
         graph = block(sized, replace(DEPTHWISE, channels=channels, **window), outputs, residual)
-        x = image(SHAPE, batch=2)
         for double in (False, True):
             with patch.object(_native, "double_pumped", return_value=double):
                 apart, together = plan_of(graph, NEVER), plan_of(graph, 0, floats)
-            assert in_turns(apart) == []
             assert in_turns(together) == ["project"], str(together)
-            _native.set_num_threads(1)
-            expected = apart.run(x)
-            for threads in (1, 2, 3, 5):
-                _native.set_num_threads(threads)
-                for name, want, got in zip(graph.outputs, expected, together.run(x), strict=True):
-                    wrong = f"{name}: {threads} threads, halves {double}, {channels} to {outputs} channels"
-                    assert np.array_equal(want, got), f"{wrong}: {np.abs(want - got).max()} off"
+            assert_same_bits(apart, together, f"halves {double}, {channels} to {outputs} channels")
+
+
+def assert_same_bits(apart: Plan, together: Plan, case: str) -> None:
+    """Compare a plan without turns on one thread with one that takes turns on any number of threads."""
+    assert in_turns(apart) == []
+    x = image(SHAPE, batch=2)
+    _native.set_num_threads(1)
+    expected = apart.run(x)
+    for threads in (1, 2, 3, 5):
+        _native.set_num_threads(threads)
+        for name, want, got in zip(together.graph.outputs, expected, together.run(x), strict=True):
+            off = np.abs(want - got).max() if got.size else 0.0
+            assert np.array_equal(want, got), f"{name}: {threads} threads, {case}: {off} off"
+
+
+@FIRSTS
+@pytest.mark.parametrize("floats", [0, 48 * 22 * 5, 1 << 20], ids=["two rows", "four rows", "all rows"])
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"kernel": (3, 3)},
+        {"kernel": (3, 3), "stride": (2, 2)},
+        {"kernel": (3, 3), "stride": (2, 2), "padding": (0, 1, 0, 1)},  # a turn's last row waits for the next
+        {"kernel": (5, 5), "stride": (2, 2), "padding": "same"},
+        {"kernel": (5, 3), "stride": (1, 2), "padding": (4, 4, 0, 2)},  # windows with a single real row
+        {"kernel": (2, 3), "stride": (3, 1), "padding": (1, 0, 1, 0)},  # rows that no window meets
+        {"kernel": (3, 3), "dilation": (4, 1)},  # no window is complete for several turns
+    ],
+    ids=str,
+)
+def test_turns_of_two_depthwise_change_no_bit(first: Op | None, floats: int, window: dict) -> None:
+    """V1: a 1x1 convolution between them, which is fused with the second."""
+    for channels, outputs in ((40, 24), (16, 35)):
+        sized = first and replace(first, out_channels=channels)
+        second = replace(DEPTHWISE, channels=outputs, activation="hard_swish", **window)
+        graph = block(sized, replace(DEPTHWISE, channels=channels), outputs, residual=False, second=second)
+        for double in (False, True):
+            with patch.object(_native, "double_pumped", return_value=double):
+                apart, together = plan_of(graph, NEVER), plan_of(graph, 0, floats)
+            assert in_turns(together) == ["second"], str(together)
+            assert_same_bits(apart, together, f"halves {double}, {channels} to {outputs} channels")
+
+
+@pytest.mark.parametrize("padding", [(3, 0, 0, 0), (0, 3, 0, 0)])
+def test_a_window_of_nothing_but_zeros_takes_no_turns(padding: tuple[int, int, int, int]) -> None:
+    second = replace(DEPTHWISE, channels=24, padding=padding)
+    graph = block(PointwiseConv2d(3, 40, True), DEPTHWISE, 24, residual=False, second=second)
+    assert in_turns(plan_of(graph, 0)) == []
+
+
+def test_a_second_depthwise_that_leaves_a_mean_takes_no_turns() -> None:
+    second = replace(DEPTHWISE, channels=96)
+    graph = block(PointwiseConv2d(3, 40, True), DEPTHWISE, 96, residual=False, second=second)
+    assert in_turns(plan_of(graph, 0)) == ["second"]
+    b = GraphBuilder("mean", 3)
+    x = b.add("expand", PointwiseConv2d(3, 40, True), INPUT)
+    x = b.add("one", PointwiseConv2d(40, 96, True), b.add("depthwise", DEPTHWISE, x))
+    x = b.add("second", second, x)
+    graph = with_weights(b.build(x, b.add("mean", GlobalAvgPool(), x)))
+    assert in_turns(plan_of(graph, 0)) == []
 
 
 @given(graphs(most=10), st.integers(0, 2000))
