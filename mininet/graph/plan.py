@@ -208,9 +208,8 @@ class Plan:
         self.run(x, seconds)
         spent = {step.name: float(time) for step, time in zip(self.steps, seconds, strict=True)}
         for result in self._stepwise.run(x):
-            yield replace(
-                result, seconds=spent.get(result.node.name, 0.0)
-            )  # a mean, the first of two in turns
+            name = result.node.name  # none of its own: a mean, the first of two in turns
+            yield replace(result, seconds=spent.get(name, 0.0))
 
     def __str__(self) -> str:
         rows = [
