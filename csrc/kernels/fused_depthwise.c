@@ -8,7 +8,8 @@
  * convolution as a step of its own, with its constants and activation; s itself is the depthwise one, as depthwise.c
  * has it; where the last block goes to registers of half its width, the panels of s->first there have that width too.
  * workspace: a ring for each block that is done at once. These are two where a block is one panel, since a tile likes to
- * have several; else one, whose ring fits L1 more easily. ops/fused_depthwise.py reserves as much for two.
+ * have several; else one, whose ring fits L1 more easily. ops/fused_depthwise.py reserves as much for two. In turns
+ * (turns.c) all blocks have one.
  */
 #define MN_TOGETHER (MN_WIDTH == MN_BLOCK ? 2 : 1)
 

@@ -72,10 +72,13 @@ FIRSTS = pytest.mark.parametrize(
     [None, PointwiseConv2d(3, 40, True, "hard_swish"), Conv2d(3, 40, bias=True, activation="relu")],
     ids=lambda op: op.kind if op else "copied",
 )
+TURNS = pytest.mark.parametrize(
+    "floats", [0, 48 * 22 * 5, 1 << 20], ids=["two rows", "four rows", "all rows"]
+)
 
 
 @FIRSTS
-@pytest.mark.parametrize("floats", [0, 48 * 22 * 5, 1 << 20], ids=["two rows", "four rows", "all rows"])
+@TURNS
 @pytest.mark.parametrize(
     "window",
     [
@@ -114,7 +117,7 @@ def assert_same_bits(apart: Plan, together: Plan, case: str) -> None:
 
 
 @FIRSTS
-@pytest.mark.parametrize("floats", [0, 48 * 22 * 5, 1 << 20], ids=["two rows", "four rows", "all rows"])
+@TURNS
 @pytest.mark.parametrize(
     "window",
     [
