@@ -6,12 +6,10 @@
  *
  * If s->last is to follow, it does so after every few rows, a turn. It finds them in the cache: they lie behind the rings of
  * all blocks, in memory that the next turn overwrites, so that the tensor between the two is nowhere as a whole. A ring goes
- * on from turn to turn: no row is computed twice. s->last may be a 1x1 convolution, or one with the depthwise convolution of
- * its result, whose rings lie behind. It wants all blocks, so a task is a strip.
+ * on from turn to turn: neighbouring strips that are done together compute no row twice. s->last may be a 1x1 convolution, or
+ * one with the depthwise convolution of its result, whose rings lie behind. It wants all blocks, so a task is a strip.
  */
 #define MN_MOST_STRIPS 8
-
-MN_INLINE ptrdiff_t mn_window_height(const mn_step *s) { return (s->kh - 1) * s->dh + 1; }
 
 /* The step whose rows the tasks are: the last one with a window. */
 MN_INLINE const mn_step *mn_last_window(const mn_step *s)

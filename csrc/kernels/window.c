@@ -30,8 +30,11 @@ MN_INLINE ptrdiff_t mn_ring_length(const mn_step *s)
     return mn_most(reach, s->pl + s->in[0].w) * MN_BLOCK;
 }
 
+/* Input rows from the first to the last of a window. */
+MN_INLINE ptrdiff_t mn_window_height(const mn_step *s) { return (s->kh - 1) * s->dh + 1; }
+
 /* Slots of the ring: rows of the windows of MN_WINDOW_ROWS output rows. */
-MN_INLINE ptrdiff_t mn_ring_rows(const mn_step *s) { return (s->kh - 1) * s->dh + 1 + s->sh; }
+MN_INLINE ptrdiff_t mn_ring_rows(const mn_step *s) { return mn_window_height(s) + s->sh; }
 
 MN_INLINE ptrdiff_t mn_ring_floats(const mn_step *s) { return mn_ring_rows(s) * mn_ring_length(s); }
 
@@ -200,7 +203,7 @@ MN_INLINE void mn_fill_rows(const mn_step *s, const mn_views *v, const mn_part *
  * constant: 0 weights [block][kh kw][BLOCK], 1 bias. */
 MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part *part, mn_fill fill)
 {
-    const ptrdiff_t rows = (s->kh - 1) * s->dh + 1, taps = s->kh * s->kw * MN_BLOCK, apart = mn_ring_floats(s);
+    const ptrdiff_t rows = mn_window_height(s), taps = s->kh * s->kw * MN_BLOCK, apart = mn_ring_floats(s);
     const mn_line line = mn_line_of(s);
     const float *row[MN_MOST_ROWS];
     mn_ring ring = {part->rings, mn_ring_rows(s), mn_ring_length(s), part->oldest};

@@ -77,16 +77,21 @@ TURNS = pytest.mark.parametrize(
 )
 
 
+WINDOWS = [
+    {"kernel": (3, 3)},
+    {"kernel": (3, 3), "stride": (2, 2)},
+    {"kernel": (2, 3), "stride": (3, 1), "padding": (1, 0, 1, 0)},  # rows that no window meets
+]
+
+
 @FIRSTS
 @TURNS
 @pytest.mark.parametrize(
     "window",
     [
-        {"kernel": (3, 3)},
-        {"kernel": (3, 3), "stride": (2, 2)},
+        *WINDOWS,
         {"kernel": (5, 5), "padding": "same"},
         {"kernel": (5, 5), "stride": (2, 2), "padding": (0, 3, 2, 1)},
-        {"kernel": (2, 3), "stride": (3, 1), "padding": (1, 0, 1, 0)},  # rows that no window meets
         {"kernel": (3, 3), "dilation": (3, 2)},
     ],
     ids=str,
@@ -96,24 +101,25 @@ def test_turns_change_no_bit(first: Op | None, floats: int, window: dict) -> Non
     for channels, outputs, residual in ((40, 24, True), (35, 17, False), (16, 40, True)):
         sized = first and replace(first, out_channels=channels)
         graph = block(sized, replace(DEPTHWISE, channels=channels, **window), outputs, residual)
-        for double in (False, True):
-            with patch.object(_native, "double_pumped", return_value=double):
-                apart, together = plan_of(graph, NEVER), plan_of(graph, 0, floats)
-            assert in_turns(together) == ["project"], str(together)
-            assert_same_bits(apart, together, f"halves {double}, {channels} to {outputs} channels")
+        assert_same_bits(graph, floats, "project", f"{channels} to {outputs} channels")
 
 
-def assert_same_bits(apart: Plan, together: Plan, case: str) -> None:
-    """Compare a plan without turns on one thread with one that takes turns on any number of threads."""
-    assert in_turns(apart) == []
+def assert_same_bits(graph: Graph, floats: int, name: str, case: str) -> None:
+    """Compare a plan without turns on one thread with one where `name` takes turns on any number of them."""
     x = image(SHAPE, batch=2)
-    _native.set_num_threads(1)
-    expected = apart.run(x)
-    for threads in (1, 2, 3, 5):
-        _native.set_num_threads(threads)
-        for name, want, got in zip(together.graph.outputs, expected, together.run(x), strict=True):
-            off = np.abs(want - got).max() if got.size else 0.0
-            assert np.array_equal(want, got), f"{name}: {threads} threads, {case}: {off} off"
+    for double in (False, True):
+        with patch.object(_native, "double_pumped", return_value=double):
+            apart, together = plan_of(graph, NEVER), plan_of(graph, 0, floats)
+        assert in_turns(apart) == []
+        assert in_turns(together) == [name], str(together)
+        _native.set_num_threads(1)
+        expected = apart.run(x)
+        for threads in (1, 2, 3, 5):
+            _native.set_num_threads(threads)
+            for output, want, got in zip(graph.outputs, expected, together.run(x), strict=True):
+                off = np.abs(want - got).max() if got.size else 0.0
+                wrong = f"{output}: {threads} threads, halves {double}, {case}"
+                assert np.array_equal(want, got), f"{wrong}: {off} off"
 
 
 @FIRSTS
@@ -121,12 +127,10 @@ def assert_same_bits(apart: Plan, together: Plan, case: str) -> None:
 @pytest.mark.parametrize(
     "window",
     [
-        {"kernel": (3, 3)},
-        {"kernel": (3, 3), "stride": (2, 2)},
+        *WINDOWS,
         {"kernel": (3, 3), "stride": (2, 2), "padding": (0, 1, 0, 1)},  # a turn's last row waits for the next
         {"kernel": (5, 5), "stride": (2, 2), "padding": "same"},
         {"kernel": (5, 3), "stride": (1, 2), "padding": (4, 4, 0, 2)},  # windows with a single real row
-        {"kernel": (2, 3), "stride": (3, 1), "padding": (1, 0, 1, 0)},  # rows that no window meets
         {"kernel": (3, 3), "dilation": (4, 1)},  # no window is complete for several turns
     ],
     ids=str,
@@ -137,11 +141,7 @@ def test_turns_of_two_depthwise_change_no_bit(first: Op | None, floats: int, win
         sized = first and replace(first, out_channels=channels)
         second = replace(DEPTHWISE, channels=outputs, activation="hard_swish", **window)
         graph = block(sized, replace(DEPTHWISE, channels=channels), outputs, residual=False, second=second)
-        for double in (False, True):
-            with patch.object(_native, "double_pumped", return_value=double):
-                apart, together = plan_of(graph, NEVER), plan_of(graph, 0, floats)
-            assert in_turns(together) == ["second"], str(together)
-            assert_same_bits(apart, together, f"halves {double}, {channels} to {outputs} channels")
+        assert_same_bits(graph, floats, "second", f"{channels} to {outputs} channels")
 
 
 @pytest.mark.parametrize("padding", [(3, 0, 0, 0), (0, 3, 0, 0)])
