@@ -13,9 +13,9 @@
  */
 #define MN_TOGETHER (MN_WIDTH == MN_BLOCK ? 2 : 1)
 
-MN_INLINE ptrdiff_t mn_panels_of_part(const mn_extent *e, const mn_part *part)
+MN_INLINE ptrdiff_t mn_channels_of_part(const mn_extent *e, const mn_part *part)
 {
-    return (part->blocks - 1) * (MN_BLOCK / MN_WIDTH) + mn_panels_of_block(e, part->block + part->blocks - 1);
+    return mn_least(part->blocks * MN_BLOCK, e->c - part->block * MN_BLOCK);
 }
 
 /* `pixels` of the part's blocks of the expansion, from the given one on; each block's go to where the last one's went,
@@ -23,13 +23,13 @@ MN_INLINE ptrdiff_t mn_panels_of_part(const mn_extent *e, const mn_part *part)
 MN_INLINE void mn_expand(const mn_step *s, const mn_part *part, ptrdiff_t pixel, ptrdiff_t pixels, float *y, ptrdiff_t apart)
 {
     const mn_step *f = s->first;
-    const ptrdiff_t c = part->block * MN_BLOCK, panels = mn_panels_of_part(&f->out, part);
+    const ptrdiff_t c = part->block * MN_BLOCK, channels = mn_channels_of_part(&f->out, part);
     const ptrdiff_t rate = mn_rate(f->in[0].h * f->in[0].w);
     const mn_product p = {
         f->in[0].c, part->xplane, apart, f->activation, mn_clamp_of(f->activation), NULL, NULL, pixel, rate,
     };
     const float *x = part->x + (pixel - part->xrow * s->in[0].w) * MN_BLOCK;
-    mn_multiply_panels(&p, pixels, 0, panels, x, f->constant[0] + c * p.k, f->constant[1] + c, y);
+    mn_multiply_panels(&p, pixels, 0, channels, x, f->constant[0] + c * p.k, f->constant[1] + c, y);
     for (ptrdiff_t i = 0; i < part->blocks; i++) mn_finish(y + i * apart, pixels * MN_BLOCK, f->activation);
 }
 
@@ -43,7 +43,7 @@ static void mn_conv_row_of_part(const mn_step *s, const mn_views *v, const mn_pa
                                 ptrdiff_t apart)
 {
     const mn_step *f = s->first;
-    const ptrdiff_t panels = mn_panels_of_part(&f->out, part), panel = part->block * (MN_BLOCK / MN_WIDTH);
+    const ptrdiff_t panels = mn_ceil_div(mn_channels_of_part(&f->out, part), MN_WIDTH), panel = part->block * (MN_BLOCK / MN_WIDTH);
     for (ptrdiff_t n = 0; n < panels; n += MN_CONV_PANELS) {
         float *const lanes[] = {mn_lanes(slot, apart, n * MN_WIDTH), mn_lanes(slot, apart, (n + 1) * MN_WIDTH)};
         mn_conv_panels(f, v->x[0], iy, 0, panel + n, mn_least(panels - n, MN_CONV_PANELS), lanes, MN_BLOCK);

@@ -37,14 +37,14 @@ static ptrdiff_t mn_pointwise_tasks(const mn_step *s)
 static void mn_pointwise_part(const mn_step *s, const mn_views *v, const float *x, ptrdiff_t xblock, ptrdiff_t row, ptrdiff_t rows,
                               ptrdiff_t c, ptrdiff_t end)
 {
-    const ptrdiff_t pixels = s->out.h * s->out.w, panels = mn_ceil_div(end - c, MN_WIDTH);
+    const ptrdiff_t pixels = s->out.h * s->out.w;
     const mn_product p = {
         s->in[0].c, xblock, mn_plane(&s->out), s->activation, mn_clamp_of(s->activation), v->x[1], v->y, row, mn_rate(pixels),
     };
     float *y = v->y + row * MN_BLOCK;
     const float *w = s->constant[0] + c * p.k, *bias = s->constant[1] + c;
-    if (pixels == 1) mn_multiply_single(&p, c, panels, x, w, bias, y);
-    else mn_multiply_panels(&p, rows, c, panels, x, w, bias, y);
+    if (pixels == 1) mn_multiply_single(&p, c, mn_ceil_div(end - c, MN_WIDTH), x, w, bias, y);
+    else mn_multiply_panels(&p, rows, c, end - c, x, w, bias, y);
     for (ptrdiff_t b = c; b < end; b += MN_BLOCK) mn_finish(mn_lanes(y, p.yblock, b), rows * MN_BLOCK, s->activation);
 }
 

@@ -23,97 +23,151 @@ MN_INLINE ptrdiff_t mn_rate(ptrdiff_t pixels) { return ((ptrdiff_t)sizeof(float)
 
 MN_INLINE int mn_product_ending(const mn_product *p) { return p->residual != NULL ? MN_RESIDUAL : mn_ending(p->activation); }
 
-MN_INLINE vf mn_end_product(const int ending, const mn_product *p, vf x, const float *y)
+MN_INLINE vf mn_end_product(const int ending, const mn_product *p, mn_clamp clamp, vf x, const float *y)
 {
-    return ending == MN_RESIDUAL ? mn_add(x, mn_load(p->residual + (y - p->y))) : mn_end(ending, p->clamp, x);
+    return ending == MN_RESIDUAL ? mn_add(x, mn_load(p->residual + (y - p->y))) : mn_end(ending, clamp, x);
 }
 
-/* The products of `rows` pixels from x on with `panels` panels from w on, for one k. */
-#define MN_ADD_PRODUCTS(x, w)                                                                                \
+/* The same for two pixels that share a register. */
+MN_INLINE vf mn_end_shared(const int ending, const mn_product *p, mn_clamp clamp, vf x, const float *y)
+{
+    if (ending != MN_RESIDUAL) return mn_end(ending, clamp, x);
+    const float *residual = p->residual + (y - p->y);
+    return mn_add(x, mn_load_shared(residual, residual + MN_BLOCK));
+}
+
+/* The products of `rows` pixels from x on with `panels` panels from w on, and half a panel more if `half`, for one k; and what
+ * follows each pixel r. */
+#define MN_ADD_PRODUCTS(x, w, AND)                                                                           \
     {                                                                                                        \
-        vf weight[MN_PANELS];                                                                                \
+        vf weight[MN_PANELS], left = mn_set(0.0f);                                                           \
         mn_no_load_ahead();                                                                                  \
         MN_UNROLL for (int j = 0; j < panels; j++) weight[j] = mn_load((w) + j * panel);                     \
+        const vf twice = mn_load_twice((w) + (half ? panels * panel : 0));                                   \
         MN_UNROLL for (int r = 0; r < rows; r++) {                                                           \
             const vf value = mn_set((x)[r * MN_BLOCK]);                                                      \
-            if (panels == 1) mn_add_single_product(sum[r][0], value, weight[0]);                             \
+            if (panels == 1 && !half) mn_add_single_product(sum[r][0], value, weight[0]);                    \
             else MN_UNROLL for (int j = 0; j < panels; j++) mn_add_product(sum[r][j], value, weight[j]);     \
+            if (half && r % 2 == 1) mn_add_product(shared[r / 2], mn_share(left, value), twice);             \
+            left = value;                                                                                    \
+            AND                                                                                              \
         }                                                                                                    \
+    }
+
+/* What follows the last product of a pixel: its results leave while the next one is computed, so that no multiply-add waits for
+ * them. There is room for the clamp as soon as the first x is done with. */
+#define MN_END_PIXEL                                                                                         \
+    if (r == 0) {                                                                                            \
+        mn_no_load_ahead();                                                                                  \
+        clamp = p->clamp;                                                                                    \
+    }                                                                                                        \
+    MN_UNROLL for (int j = 0; j < panels; j++) {                                                             \
+        float *to = lanes[j] + r * MN_BLOCK;                                                                 \
+        mn_store(to, mn_end_product(ending, p, clamp, sum[r][j], to));                                       \
+    }                                                                                                        \
+    if (half && r % 2 == 1) {                                                                                \
+        float *to = lanes[panels] + (r - 1) * MN_BLOCK;                                                      \
+        mn_store_shared(to, to + MN_BLOCK, mn_end_shared(ending, p, clamp, shared[r / 2], to));              \
     }
 
 /* The micro-kernel: `rows` pixels x `panels` panels of sums live in registers while k runs. A pixel of a block is one cache
  * line, so all x of a step are at fixed distances from one pointer. rows and panels are constants at every call, which the
  * unrolling needs. MN_TERMS divides MN_BLOCK: k runs in steps of as many, to spend few instructions on anything else, and in
  * a single loop, as the processor cannot foresee the end of one within another. Panel j of pixel 0 goes to y[j] + at.
+ * If `half`, another panel follows of which at most half is wanted: there two pixels share a register, so `rows` is even.
  *
  * x may lie in L2, or in that of the core that wrote it: each turn fetches some of the x that are wanted next. If a tile
  * reads few channels these are those of the tile that follows, else those two blocks on: L1 must hold the panels, too. */
 #define MN_TERMS 4
 #define MN_FEW 96
 
-MN_INLINE void mn_tile(const int rows, const int panels, const int ending, const mn_product *p, const float *x, const float *w,
-                       const float *bias, float *const *y, ptrdiff_t at, const char *ahead, ptrdiff_t ahead_step)
+MN_INLINE void mn_tile(const int rows, const int panels, const int half, const int ending, const mn_product *p, const float *x,
+                       const float *w, const float *bias, float *const *y, ptrdiff_t at, const char *ahead, ptrdiff_t ahead_step)
 {
-    vf sum[MN_THIN_ROWS][MN_PANELS];
+    vf sum[MN_THIN_ROWS][MN_PANELS], shared[MN_THIN_ROWS / 2];
     const ptrdiff_t panel = p->k * MN_WIDTH, lines = mn_ceil_div(rows * MN_TERMS, MN_BLOCK);
     const float *next_x = x + (p->k < MN_FEW ? rows * MN_BLOCK : 2 * p->xblock);
     ptrdiff_t k = 0;
     MN_UNROLL for (int r = 0; r < rows; r++)
         MN_UNROLL for (int j = 0; j < panels; j++) sum[r][j] = mn_load(bias + j * MN_WIDTH);
-    for (; k + MN_TERMS <= p->k; k += MN_TERMS, w += MN_TERMS * MN_WIDTH, ahead += ahead_step) {
+    MN_UNROLL for (int r = 0; r < rows; r++)
+        if (half && r % 2 == 1) shared[r / 2] = mn_load_twice(bias + panels * MN_WIDTH);
+    for (; k + MN_TERMS < p->k; k += MN_TERMS, w += MN_TERMS * MN_WIDTH, ahead += ahead_step) {
         const int last = k % MN_BLOCK == MN_BLOCK - MN_TERMS;       /* of a block */
         mn_fetch_to_l2(ahead);
         mn_fetch_to_l2(ahead + (ahead_step >> 1));
         MN_UNROLL for (int i = 0; i < lines; i++) mn_fetch_to_l1(next_x + i * MN_BLOCK);
-        MN_UNROLL for (int i = 0; i < MN_TERMS; i++) MN_ADD_PRODUCTS(x + i, w + i * MN_WIDTH);
+        MN_UNROLL for (int i = 0; i < MN_TERMS; i++) MN_ADD_PRODUCTS(x + i, w + i * MN_WIDTH, );
         x += last ? p->xblock - MN_BLOCK + MN_TERMS : MN_TERMS;
         next_x += last ? p->xblock - (MN_BLOCK / MN_TERMS - 1) * lines * MN_BLOCK : lines * MN_BLOCK;
     }
-    for (; k < p->k; k++, x++, w += MN_WIDTH) MN_ADD_PRODUCTS(x, w);
-    MN_UNROLL for (int r = 0; r < rows; r++)
-        MN_UNROLL for (int j = 0; j < panels; j++) {
-            float *to = y[j] + at + r * MN_BLOCK;
-            mn_store(to, mn_end_product(ending, p, sum[r][j], to));
-        }
+    for (; k + 1 < p->k; k++, x++, w += MN_WIDTH) MN_ADD_PRODUCTS(x, w, );
+    float *lanes[MN_PANELS];
+    mn_clamp clamp = p->clamp;                      /* which the first pixel reads again, see above */
+    MN_UNROLL for (int j = 0; j < panels + half; j++) lanes[j] = y[j] + at;
+    MN_ADD_PRODUCTS(x, w, MN_END_PIXEL);
 }
 
-#define MN_TILE_CASE(R, P, E) case R: mn_tile(R, P, E, p, x, w, bias, y, at, ahead, step); break;
-
-/* `rows` pixels by P panels, tile after tile. Pixels are dealt out evenly (10 = 5 + 5, not 7 + 3), since a thin tile
- * is a slow one. Each fetches its part of what lies MN_AHEAD of the P panels, at most two lines for MN_TERMS of k. */
-#define MN_TILE_FUNCTION(NAME, P, E, ROWS, CASES)                                                               \
+/* `rows` pixels by P panels and HALF a one, tile after tile of at most MOST pixels, or pairs of them. They are dealt out evenly
+ * (10 = 5 + 5, not 7 + 3), since a thin tile is a slow one. Each fetches its part of what lies MN_AHEAD of the panels, at most
+ * two lines for MN_TERMS of k. */
+#define MN_TILE_FUNCTION(NAME, P, HALF, E, MOST, CASES)                                                         \
     static MN_NOINLINE void NAME(ptrdiff_t rows, const mn_product *p, const float *x, const float *w,           \
                                  const float *bias, float *const *y)                                            \
     {                                                                                                           \
-        const ptrdiff_t tiles = mn_ceil_div(rows, ROWS), least = rows / tiles, more = rows % tiles;             \
+        const ptrdiff_t units = rows / (1 + HALF), tiles = mn_ceil_div(units, MOST);                            \
+        const ptrdiff_t least = units / tiles, more = units % tiles;                                            \
         ptrdiff_t at = 0, pixel = p->pixel;                                                                     \
         for (ptrdiff_t t = 0; t < tiles; t++) {                                                                 \
-            const ptrdiff_t count = least + (t < more);                                                         \
-            const ptrdiff_t step = mn_least(128, MN_TERMS * (P) * p->rate * count >> 16);                       \
-            const char *ahead = (const char *)(w + MN_AHEAD) + ((P) * p->rate * p->k * pixel >> 16);            \
-            switch (count) { CASES(MN_TILE_CASE, P, E) default: break; }                                        \
+            const ptrdiff_t count = (least + (t < more)) * (1 + HALF);                                          \
+            const ptrdiff_t step = mn_least(128, MN_TERMS * (P + HALF) * p->rate * count >> 16);                \
+            const char *ahead = (const char *)(w + MN_AHEAD) + ((P + HALF) * p->rate * p->k * pixel >> 16);     \
+            switch (count / (1 + HALF)) { CASES(MN_TILE_CASE, P, HALF, E) default: break; }                     \
             x += count * MN_BLOCK, at += count * MN_BLOCK, pixel += count;                                      \
         }                                                                                                       \
     }
+#define MN_TILE_CASE(N, P, HALF, E) \
+    case N: mn_tile(N * (1 + HALF), P, HALF, E, p, x, w, bias, y, at, ahead, step); break;
 
-#define MN_TILE_FUNCTIONS(P, ROWS, CASES)                                                                       \
-    MN_TILE_FUNCTION(mn_tiles_##P, P, MN_CLAMP, ROWS, CASES)                                                    \
-    MN_TILE_FUNCTION(mn_tiles_##P##_swish, P, MN_SWISH, ROWS, CASES)                                            \
-    MN_TILE_FUNCTION(mn_tiles_##P##_residual, P, MN_RESIDUAL, ROWS, CASES)
+#define MN_TILE_FUNCTIONS(NAME, P, HALF, MOST, CASES)                                                           \
+    MN_TILE_FUNCTION(NAME, P, HALF, MN_CLAMP, MOST, CASES)                                                      \
+    MN_TILE_FUNCTION(NAME##_swish, P, HALF, MN_SWISH, MOST, CASES)                                              \
+    MN_TILE_FUNCTION(NAME##_residual, P, HALF, MN_RESIDUAL, MOST, CASES)
 
-MN_TILE_FUNCTIONS(1, MN_THIN_ROWS, MN_THIN_CASES)
-MN_TILE_FUNCTIONS(2, MN_ROWS, MN_CASES)
-#if MN_PANELS == 4
-MN_TILE_FUNCTIONS(3, 8, MN_TO_8)
-MN_TILE_FUNCTIONS(4, 6, MN_TO_6)
-#define MN_TILES(ENDING) {mn_tiles_1##ENDING, mn_tiles_2##ENDING, mn_tiles_3##ENDING, mn_tiles_4##ENDING}
-#else
-#define MN_TILES(ENDING) {mn_tiles_1##ENDING, mn_tiles_2##ENDING}
+MN_TILE_FUNCTIONS(mn_tiles_1, 1, 0, MN_THIN_ROWS, MN_THIN_CASES)
+MN_TILE_FUNCTIONS(mn_tiles_2, 2, 0, MN_ROWS, MN_CASES)
+#if MN_PANELS >= 3
+MN_TILE_FUNCTIONS(mn_tiles_3, 3, 0, 8, MN_TO_8)
+#endif
+#if MN_PANELS >= 4
+MN_TILE_FUNCTIONS(mn_tiles_4, 4, 0, 6, MN_TO_6)
+#endif
+#if MN_SHARES
+MN_TILE_FUNCTIONS(mn_tiles_1_half, 1, 1, 7, MN_TO_7)
+MN_TILE_FUNCTIONS(mn_tiles_2_half, 2, 1, 4, MN_TO_4)
 #endif
 
 typedef void (*mn_tiles)(ptrdiff_t rows, const mn_product *p, const float *x, const float *w, const float *bias, float *const *y);
 
-static const mn_tiles mn_tiles_of[MN_ENDINGS][MN_PANELS] = {MN_TILES(), MN_TILES(_swish), MN_TILES(_residual)};
+#define MN_OF_ENDINGS(NAME) {NAME, NAME##_swish, NAME##_residual}
+
+static const mn_tiles mn_tiles_of[MN_PANELS][MN_ENDINGS] = {
+    MN_OF_ENDINGS(mn_tiles_1),
+    MN_OF_ENDINGS(mn_tiles_2),
+#if MN_PANELS >= 3
+    MN_OF_ENDINGS(mn_tiles_3),
+#endif
+#if MN_PANELS >= 4
+    MN_OF_ENDINGS(mn_tiles_4),
+#endif
+};
+
+#if MN_SHARES
+static const mn_tiles mn_shared_tiles_of[MN_PANELS - 1][MN_ENDINGS] = {
+    MN_OF_ENDINGS(mn_tiles_1_half),
+    MN_OF_ENDINGS(mn_tiles_2_half),
+};
+#endif
 
 /* One pixel: a linear layer. Each weight is used once, so memory is the limit; the processor sees the streams and fetches
  * ahead by itself, faster than by instructions that take turns with the loads. Sums in flight hide the latency:
@@ -141,7 +195,7 @@ MN_INLINE void mn_single(const int panels, const mn_product *p, const float *x, 
     }
     MN_UNROLL for (int j = 0; j < panels; j++) {
         const vf total = mn_add(mn_add(sum[j][0], sum[j][1]), mn_add(sum[j][2], sum[j][3]));
-        mn_store(y[j], mn_end_product(mn_product_ending(p), p, total, y[j]));
+        mn_store(y[j], mn_end_product(mn_product_ending(p), p, p->clamp, total, y[j]));
     }
 }
 
@@ -172,17 +226,32 @@ static void mn_multiply_single(const mn_product *p, ptrdiff_t c, ptrdiff_t panel
     }
 }
 
-/* `rows` pixels by `panels` panels, the first of which holds output channel c. Panels outside, pixels inside: a
- * panel (k vectors) stays in cache while all pixels stream past it. */
-static void mn_multiply_panels(const mn_product *p, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t panels, const float *x,
+/* How many of the panels that are left come next. Where three is the most, only the last of an odd number go in threes: two have
+ * the larger tile. */
+MN_INLINE ptrdiff_t mn_panels_now(ptrdiff_t panels)
+{
+    return MN_PANELS == 3 && panels != 3 ? mn_least(panels, 2) : mn_least(panels, MN_PANELS);
+}
+
+/* `rows` pixels by `channels` output channels from c on, where a panel begins. Panels outside, pixels inside: a panel (k vectors)
+ * stays in cache while all pixels stream past it. */
+static void mn_multiply_panels(const mn_product *p, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t channels, const float *x,
                                const float *w, const float *bias, float *y)
 {
-    const mn_tiles *const tiles = mn_tiles_of[mn_product_ending(p)];
-    for (; panels > 0; panels -= MN_PANELS, c += MN_PANELS * MN_WIDTH) {
-        const ptrdiff_t now = mn_least(panels, MN_PANELS);
+    const int ending = mn_product_ending(p);
+    for (ptrdiff_t panels = mn_ceil_div(channels, MN_WIDTH), now; panels > 0; panels -= now, channels -= now * MN_WIDTH) {
+        now = mn_panels_now(panels);
         float *lanes[MN_PANELS];
         for (int j = 0; j < now; j++) lanes[j] = mn_lanes(y, p->yblock, c + j * MN_WIDTH);
-        tiles[now - 1](rows, p, x, w, bias, lanes);
-        w += MN_PANELS * p->k * MN_WIDTH, bias += MN_PANELS * MN_WIDTH;
+        ptrdiff_t done = 0;
+#if MN_SHARES
+        if (now == panels && now > 1 && now * MN_WIDTH - channels >= MN_WIDTH / 2) {
+            done = rows - rows % 2;
+            if (done > 0) mn_shared_tiles_of[now - 2][ending](done, p, x, w, bias, lanes);
+            for (int j = 0; j < now; j++) lanes[j] += done * MN_BLOCK;
+        }
+#endif
+        if (done < rows) mn_tiles_of[now - 1][ending](rows - done, p, x + done * MN_BLOCK, w, bias, lanes);
+        w += now * p->k * MN_WIDTH, bias += now * MN_WIDTH, c += now * MN_WIDTH;
     }
 }

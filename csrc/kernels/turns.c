@@ -58,7 +58,8 @@ static void mn_clear_margins(const mn_step *s, float *rings, ptrdiff_t blocks)
     }
 }
 
-/* The part's rows of blocks from to to - 1, up to `together` at once; those of block 0 would go to y. The rings of neighbouring
+/* The part's rows of blocks from to to - 1, `together` at once; those of block 0 would go to y. What is too much for that goes
+ * first: a last block that is half empty costs half as much in company (see tile.c). The rings of neighbouring
  * blocks are `apart` floats apart, or the same if it is 0. A last block that is at most half full may be left to registers of
  * half its width (see isa/kernels.h). */
 MN_INLINE void mn_rows_of_blocks(const mn_step *s, const mn_views *v, mn_part part, int begun, float *y, ptrdiff_t from, ptrdiff_t to,
@@ -66,7 +67,7 @@ MN_INLINE void mn_rows_of_blocks(const mn_step *s, const mn_views *v, mn_part pa
 {
     float *const rings = part.rings;
     for (part.block = from; part.block < to; part.block += part.blocks) {
-        part.blocks = mn_least(together, to - part.block);
+        part.blocks = (to - part.block) % together == 0 || s->halved ? mn_least(together, to - part.block) : 1;
         part.y = y + part.block * part.plane;
         part.rings = rings + part.block * apart;
         if (!begun) mn_clear_margins(s, part.rings, part.blocks);

@@ -4,10 +4,11 @@
  * NaN, as the x86 instructions do: mn_max(zero, x) therefore passes a NaN in x on.
  *
  * MN_ROWS x 2 is the register tile of a matrix product: pixels by panels of MN_WIDTH output channels; a tile of one panel has
- * MN_THIN_ROWS pixels. Where MN_PANELS is 4, there are tiles of 8 x 3 and 6 x 4 as well. MN_WINDOW_ROWS x MN_COLUMNS are the
- * outputs that a sliding window sums at once. All are chosen so that sums, weights and one broadcast value fit the register file
- * (32 registers with AVX-512 and NEON, 16 with AVX2) and cover the latency of an FMA. Two panels load half as many values as they
- * do multiply-adds, many pixels load a panel less often, which tells where it comes from L2.
+ * MN_THIN_ROWS pixels. Where MN_PANELS is 3 or 4, there are tiles of 8 x 3 and 6 x 4 as well; where MN_SHARES is 1, tiles of one
+ * or two panels and half a one. MN_WINDOW_ROWS x MN_COLUMNS are the outputs that a sliding window sums at once. All are chosen so
+ * that sums, weights and one broadcast value fit the register file (32 registers with AVX-512 and NEON, 16 with AVX2) and cover
+ * the latency of an FMA. Two panels load half as many values as they do multiply-adds, many pixels load a panel less often, which
+ * tells where it comes from L2.
  */
 #ifndef MN_VEC_H
 #define MN_VEC_H
@@ -66,9 +67,12 @@
  * the order of use, so this reaches into the steps that come next, while this one computes. Half an L2 of 1 MB. */
 #define MN_AHEAD ((ptrdiff_t)128 * 1024)
 
-/* Registers of half a block do two multiply-adds in a cycle and wait for broadcasts: the more panels share one, the better. */
-#ifdef MN_32_REGISTERS
+/* Panels of a tile at most. Registers of half a block do two multiply-adds in a cycle and wait for broadcasts: the more panels
+ * share one, the better. Those of a whole block have tiles of three for the last of an odd number. */
+#if defined(MN_32_REGISTERS)
 #define MN_PANELS 4
+#elif defined(MN_ISA_AVX512)
+#define MN_PANELS 3
 #else
 #define MN_PANELS 2
 #endif
@@ -93,6 +97,24 @@ MN_INLINE vf mn_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
 MN_INLINE vf mn_div(vf a, vf b) { return _mm512_div_ps(a, b); }
 MN_INLINE vf mn_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 MN_INLINE vf mn_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+
+/* Two pixels share a register where they have no more than half of one each: the left one has the lower half. */
+#define MN_SHARES 1
+MN_INLINE vf mn_share(vf a, vf b) { return _mm512_mask_blend_ps(0xff00, a, b); }
+MN_INLINE vf mn_load_twice(const float *p)
+{
+    return _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_castps_pd(_mm256_loadu_ps(p))));
+}
+MN_INLINE vf mn_load_shared(const float *a, const float *b)
+{
+    const __m512d left = _mm512_castpd256_pd512(_mm256_castps_pd(_mm256_loadu_ps(a)));
+    return _mm512_castpd_ps(_mm512_insertf64x4(left, _mm256_castps_pd(_mm256_loadu_ps(b)), 1));
+}
+MN_INLINE void mn_store_shared(float *a, float *b, vf x)
+{
+    _mm256_storeu_ps(a, _mm512_castps512_ps256(x));
+    _mm256_storeu_ps(b, _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)));
+}
 
 #elif defined(MN_ISA_AVX2)
 
@@ -164,6 +186,14 @@ MN_INLINE vf mn_div(vf a, vf b) { return a / b; }
 MN_INLINE vf mn_max(vf a, vf b) { return a > b ? a : b; }
 MN_INLINE vf mn_min(vf a, vf b) { return a < b ? a : b; }
 
+#endif
+
+#ifndef MN_SHARES       /* registers of less than a block are not shared */
+#define MN_SHARES 0
+#define mn_share(a, b) (a)
+#define mn_load_twice mn_load
+#define mn_load_shared(a, b) mn_load(a)
+#define mn_store_shared(a, b, x) mn_store(a, x)
 #endif
 
 /* A constant trip count: MN_UNROLL unrolls a loop over a register array, so that it stays in registers. MN_ROLLED

@@ -69,7 +69,8 @@ def halves_pay(channels: int) -> bool:
     """Whether registers of half a block should do the last block of so many channels.
 
     Registers of a whole block compute half of it in vain where it is at most half full. That costs time
-    where the processor computes them in two halves; elsewhere half a register is as slow as a whole one.
+    where the processor computes them in two halves. Elsewhere half a register is as slow as a whole one, and
+    two pixels share a register instead (`MN_SHARES` in csrc/kernels/tile.c).
     """
     half_empty = 0 < channels % BLOCK <= BLOCK // 2
     return half_empty and _native.vector_width() == BLOCK and _native.double_pumped()
