@@ -56,9 +56,17 @@ enum { MN_CLAMP, MN_SWISH, MN_RESIDUAL, MN_ENDINGS };
 
 MN_INLINE int mn_ending(mn_activation f) { return f == MN_HARD_SWISH ? MN_SWISH : MN_CLAMP; }
 
+/* hard_swish(x) of v = x / sqrt(6), which is what a convolution yields that ends so: its weights and bias are divided by sqrt(6)
+ * beforehand (ops/activation.py). Since x (x + 3) / 6 = v (v + sqrt(6) / 2), that takes one multiplication instead of three. */
+MN_INLINE vf mn_swish_of_scaled(vf v)
+{
+    const float root = 2.449489742783178f;
+    return mn_mul(v, mn_min(mn_set(root), mn_max(mn_set(0.0f), mn_add(v, mn_set(root / 2)))));
+}
+
 MN_INLINE vf mn_end(const int ending, mn_clamp clamp, vf x)
 {
-    return ending == MN_SWISH ? mn_mul(x, mn_hard_sigmoid(x)) : mn_clamped(clamp, x);
+    return ending == MN_SWISH ? mn_swish_of_scaled(x) : mn_clamped(clamp, x);
 }
 
 MN_INLINE int mn_needs_finish(mn_activation f) { return f == MN_HARD_SIGMOID || f == MN_SIGMOID; }

@@ -10,7 +10,7 @@ import numpy as np
 from mininet import _native
 from mininet._native import BLOCK
 from mininet.errors import GraphError, ShapeError
-from mininet.ops.activation import activate, check_activation
+from mininet.ops.activation import activate, before_activation, check_activation
 from mininet.ops.base import Array, Op, Params, Shape, register, require_image
 from mininet.ops.geometry import Padding, Pair, check_window, output_size, resolve_padding, windows
 from mininet.ops.step import Step, constant, image_of, per_channel
@@ -151,7 +151,7 @@ class _Convolution(Op):
             padding=self._pads(shape),
             groups=conv.groups,
             activation=conv.activation,
-            constants=constants,
+            constants=before_activation(conv.activation, *constants),
             workspace=workspace,
         )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mininet.errors import GraphError, ShapeError
-from mininet.ops.activation import activate, check_activation
+from mininet.ops.activation import activate, before_activation, check_activation
 from mininet.ops.base import Array, Op, Params, Shape, register
 from mininet.ops.conv import pack_panels, pointwise_kernel
 from mininet.ops.step import Step, image_of
@@ -52,7 +52,9 @@ class Linear(Op):
     def lower(self, params: Params, *inputs: Shape) -> Step:
         # One image is one row: the matrix product of a 1x1 convolution over a single pixel.
         kernel, width = pointwise_kernel(self.out_features)
-        constants = pack_panels(params["weight"].T, params.get("bias"), width)
+        constants = before_activation(
+            self.activation, *pack_panels(params["weight"].T, params.get("bias"), width)
+        )
         output = image_of(self.infer_shape(inputs[0]))
         step_input = (image_of(inputs[0]),)
         return Step(kernel, step_input, output, activation=self.activation, constants=constants)
