@@ -1,27 +1,23 @@
 /* conv2d.c: the general convolution; the first layer of every network, and the full twin of V1.
  *
- *   y[oy][ox][g n] = f(bias[g][n] + sum_{ky,kx,k} x[oy sh + ky dh - pt][ox sw + kx dw - pl][g k] w[g][ky][kx][k][n])
+ *   y[oy][ox][g n] = f(bias[g][n] + sum_{k,ky,kx} x[oy sh + ky dh - pt][ox sw + kx dw - pl][g k] w[g][k][ky][kx][n])
  *
  * Any window, stride, dilation, padding and groups. x is blocked, or planar (in[0].lanes is 1: the network's own
- * input, read as it came). constant: 0 weights, per group in panels [n / WIDTH][kh kw k][WIDTH], zero filled; 1 bias,
+ * input, read as it came). constant: 0 weights, per group in panels [n / WIDTH][k kh kw][WIDTH], zero filled; 1 bias,
  * filled likewise. workspace: a row of one panel, if there are groups. One task is one output row.
  */
 #define MN_CONV_PANELS 2
 
-/* The loop over a stem's three channels is unrolled where there are 32 registers; 16 are too few. */
+/* The loop over a stem's three channels is unrolled where there are 32 registers; 16 are too few, and hold fewer sums beside the
+ * weights of a row of the window. */
 #if MN_ROWS == 6
 #define MN_CONV_LOOP MN_ROLLED
+#define MN_STEM_ROWS 8
+#define MN_STEM_CASES MN_TO_8
 #else
 #define MN_CONV_LOOP
-#endif
-
-/* Hard-swish needs five constants, which gcc holds in registers all the while: only small tiles leave it as many. */
-#if MN_ROWS == 14
-#define MN_SWISH_ROWS 7
-#define MN_SWISH_CASES MN_TO_7
-#else
-#define MN_SWISH_ROWS MN_ROWS
-#define MN_SWISH_CASES MN_CASES
+#define MN_STEM_ROWS MN_THIN_ROWS
+#define MN_STEM_CASES MN_THIN_CASES
 #endif
 
 /* What the tiles of one output row have in common. */
@@ -35,46 +31,62 @@ typedef struct {
     mn_clamp clamp;
 } mn_conv_row;
 
+#define MN_STEM_TAPS 3          /* in a row of a stem's window */
+
 /* The part of a geometry that is worth compiling for: a constant for the stem, run time values otherwise. */
 typedef struct {
     ptrdiff_t kw, sw, dw, depth, lanes;
+    int stem;                                   /* whether all of it is constant */
 } mn_conv_shape;
 
-/* `count` neighbouring outputs x `panels` panels, from output column ox on. Columns are checked if `edge`. */
+/* `count` neighbouring outputs x `panels` panels, from output column ox on. Columns are checked if `edge`. In a stem neighbours
+ * read some x both; where a tile has registers for the weights of all of them, it loads each x once. */
 MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, const int ending, const mn_conv_shape k,
                             const mn_conv_row *c, ptrdiff_t ox)
 {
     const mn_extent *in = &c->s->in[0];
+    const int shared = k.stem && panels == 1 && !edge;
     const ptrdiff_t plane = in->h * in->w * k.lanes, ix = ox * k.sw - c->s->pl;
     vf sum[MN_THIN_ROWS][MN_CONV_PANELS];
     MN_UNROLL for (int i = 0; i < count; i++)
         MN_UNROLL for (int j = 0; j < panels; j++) sum[i][j] = mn_load(c->bias + j * MN_WIDTH);
-    for (ptrdiff_t ky = c->ky0; ky < c->ky1; ky++) {
-        const float *row = c->x + ((c->iy + ky * c->s->dh) * in->w + ix) * k.lanes + c->first / k.lanes * plane;
-        const float *weight = c->w + ky * k.kw * k.depth * MN_WIDTH;
-        MN_ROLLED for (ptrdiff_t kx = 0; kx < k.kw; kx++) {
-            const float *tap = row + kx * k.dw * k.lanes;
-            ptrdiff_t lane = c->first % k.lanes;
-            if (edge && (ix + kx * k.dw < 0 || ix + kx * k.dw >= in->w)) {
-                weight += k.depth * MN_WIDTH;
-                continue;
-            }
-            MN_CONV_LOOP for (ptrdiff_t d = 0; d < k.depth; d++, weight += MN_WIDTH) {
-                mn_no_load_ahead();
-                vf wd[MN_CONV_PANELS];
-                MN_UNROLL for (int j = 0; j < panels; j++) wd[j] = mn_load(weight + j * c->panel);
-                MN_UNROLL for (int i = 0; i < count; i++) {
-                    const vf value = mn_set(tap[lane + i * k.sw * k.lanes]);
-                    if (panels == 1) mn_add_single_product(sum[i][0], value, wd[0]);
-                    else MN_UNROLL for (int j = 0; j < panels; j++) mn_add_product(sum[i][j], value, wd[j]);
+    const float *plane_x = c->x + (c->iy * in->w + ix) * k.lanes + c->first / k.lanes * plane, *w = c->w;
+    ptrdiff_t lane = c->first % k.lanes;
+    MN_CONV_LOOP for (ptrdiff_t d = 0; d < k.depth; d++, w += c->s->kh * k.kw * MN_WIDTH) {
+        for (ptrdiff_t ky = c->ky0; ky < c->ky1; ky++) {
+            const float *x = plane_x + ky * c->s->dh * in->w * k.lanes, *weight = w + ky * k.kw * MN_WIDTH;
+            if (shared) {
+                vf tap[MN_STEM_TAPS];
+                MN_UNROLL for (int kx = 0; kx < MN_STEM_TAPS; kx++) tap[kx] = mn_load(weight + kx * MN_WIDTH);
+                MN_UNROLL for (int at = 0; at < (count - 1) * k.sw + MN_STEM_TAPS; at++) {
+                    mn_no_load_ahead();
+                    const vf value = mn_set(x[at]);
+                    MN_UNROLL for (int kx = 0; kx < MN_STEM_TAPS; kx++) {
+                        const int i = (at - kx) / (int)k.sw;
+                        if (at >= kx && i < count && i * k.sw + kx == at) mn_add_product(sum[i][0], value, tap[kx]);
+                    }
                 }
-                if (++lane == k.lanes) lane = 0, tap += plane;
+            } else MN_ROLLED for (ptrdiff_t kx = 0; kx < k.kw; kx++) {
+                const float *value = x + kx * k.dw * k.lanes + lane;
+                if (edge && (ix + kx * k.dw < 0 || ix + kx * k.dw >= in->w)) continue;
+                vf tap[MN_CONV_PANELS];
+                mn_no_load_ahead();
+                MN_UNROLL for (int j = 0; j < panels; j++) tap[j] = mn_load(weight + kx * MN_WIDTH + j * c->panel);
+                MN_UNROLL for (int i = 0; i < count; i++) {
+                    const vf xi = mn_set(value[i * k.sw * k.lanes]);
+                    if (panels == 1) mn_add_single_product(sum[i][0], xi, tap[0]);
+                    else MN_UNROLL for (int j = 0; j < panels; j++) mn_add_product(sum[i][j], xi, tap[j]);
+                }
             }
         }
+        if (++lane == k.lanes) lane = 0, plane_x += plane;
     }
-    MN_UNROLL for (int i = 0; i < count; i++)
-        MN_UNROLL for (int j = 0; j < panels; j++)
-            mn_store(c->y[j] + (ox + i) * c->stride, mn_end(ending, c->clamp, sum[i][j]));
+    const mn_clamp clamp = c->clamp;            /* read once: for all the compiler knows, a store might change it */
+    const ptrdiff_t stride = c->stride;
+    MN_UNROLL for (int j = 0; j < panels; j++) {
+        float *y = c->y[j] + ox * stride;
+        MN_UNROLL for (int i = 0; i < count; i++, y += stride) mn_store(y, mn_end(ending, clamp, sum[i][j]));
+    }
 }
 
 /* A picture comes from memory, in short rows that no processor sees as a stream: each tile fetches what the one below it is
@@ -116,17 +128,17 @@ MN_INLINE void mn_inside(const mn_step *s, ptrdiff_t *first, ptrdiff_t *last)
         for (; ox < c->s->out.w; ox++) mn_conv_tile(1, P, 1, E, k, c, ox);                                         \
     }
 
-#define MN_CONV_ANY {c->s->kw, c->s->sw, c->s->dw, c->depth, c->s->in[0].lanes}
-#define MN_CONV_STEM {3, 2, 1, 3, 1}            /* 3x3, stride 2, on a planar picture of three channels */
+#define MN_CONV_ANY {c->s->kw, c->s->sw, c->s->dw, c->depth, c->s->in[0].lanes, 0}
+#define MN_CONV_STEM {MN_STEM_TAPS, 2, 1, 3, 1, 1}           /* 3x3, stride 2, on a planar picture of three channels */
 
 MN_CONV_FUNCTION(mn_conv_1, 1, MN_CLAMP, MN_CONV_ANY, MN_THIN_ROWS, MN_THIN_CASES)
 MN_CONV_FUNCTION(mn_conv_2, 2, MN_CLAMP, MN_CONV_ANY, MN_ROWS, MN_CASES)
 MN_CONV_FUNCTION(mn_conv_1_swish, 1, MN_SWISH, MN_CONV_ANY, MN_THIN_ROWS, MN_THIN_CASES)
-MN_CONV_FUNCTION(mn_conv_2_swish, 2, MN_SWISH, MN_CONV_ANY, MN_SWISH_ROWS, MN_SWISH_CASES)
-MN_CONV_FUNCTION(mn_stem_1, 1, MN_CLAMP, MN_CONV_STEM, MN_THIN_ROWS, MN_THIN_CASES)
+MN_CONV_FUNCTION(mn_conv_2_swish, 2, MN_SWISH, MN_CONV_ANY, MN_ROWS, MN_CASES)
+MN_CONV_FUNCTION(mn_stem_1, 1, MN_CLAMP, MN_CONV_STEM, MN_STEM_ROWS, MN_STEM_CASES)
 MN_CONV_FUNCTION(mn_stem_2, 2, MN_CLAMP, MN_CONV_STEM, MN_ROWS, MN_CASES)
-MN_CONV_FUNCTION(mn_stem_1_swish, 1, MN_SWISH, MN_CONV_STEM, MN_THIN_ROWS, MN_THIN_CASES)
-MN_CONV_FUNCTION(mn_stem_2_swish, 2, MN_SWISH, MN_CONV_STEM, MN_SWISH_ROWS, MN_SWISH_CASES)
+MN_CONV_FUNCTION(mn_stem_1_swish, 1, MN_SWISH, MN_CONV_STEM, MN_STEM_ROWS, MN_STEM_CASES)
+MN_CONV_FUNCTION(mn_stem_2_swish, 2, MN_SWISH, MN_CONV_STEM, MN_ROWS, MN_CASES)
 
 static void mn_conv_columns(const mn_conv_row *c, ptrdiff_t panels)
 {

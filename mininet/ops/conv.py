@@ -203,11 +203,11 @@ class Conv2d(_Convolution):
         return activate(self.activation, y)
 
     def lower(self, params: Params, *inputs: Shape) -> Step:
-        # (out, in/g, kh, kw) -> per group a matrix (kh kw in/g, out/g): the order in which the
+        # (out, in/g, kh, kw) -> per group a matrix (in/g kh kw, out/g): the order in which the
         # kernel walks the taps of a window.
         per_group = self.out_channels // self.groups
         packed = [
-            pack_panels(weight.transpose(2, 3, 1, 0).reshape(-1, per_group), bias, multiple=1)
+            pack_panels(weight.reshape(per_group, -1).T, bias, multiple=1)
             for weight, bias in zip(
                 params["weight"].reshape(self.groups, per_group, -1, *self.kernel),
                 params["bias"].reshape(self.groups, -1) if self.bias else [None] * self.groups,
