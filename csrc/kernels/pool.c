@@ -6,8 +6,10 @@
  * avg_pool: the mean of the window's pixels that lie inside the input (padding does not count).
  */
 
-/* Rows that are summed at once: one chain of additions would wait for each to end before it begins the next. */
-#define MN_POOL_ROWS 4
+/* Rows that are summed at once: one chain of additions would wait for each to end before it begins the next. Seven divide the
+ * planes of pictures of 224 pixels. */
+#define MN_POOL_ROWS 7
+#define MN_POOL_CASE(N, ROWS) case N: total = mn_add_rows(N, total, ROWS, in->w); break;
 
 /* Adds up `count` neighbouring rows of `width` pixels, one vector of channels; count is a constant. */
 MN_INLINE vf mn_add_rows(const int count, vf total, const float *x, ptrdiff_t width)
@@ -29,12 +31,7 @@ static void mn_mean_block(const float *x, const mn_extent *in, float *y)
         vf total = mn_set(0.0f);
         for (ptrdiff_t g = 0; g < groups; g++) {
             const ptrdiff_t count = least + (g < more);
-            switch (count) {
-            case 1: total = mn_add_rows(1, total, rows, in->w); break;
-            case 2: total = mn_add_rows(2, total, rows, in->w); break;
-            case 3: total = mn_add_rows(3, total, rows, in->w); break;
-            default: total = mn_add_rows(MN_POOL_ROWS, total, rows, in->w); break;
-            }
+            switch (count) { MN_TO_7(MN_POOL_CASE, rows) default: break; }
             rows += count * in->w * MN_BLOCK;
         }
         mn_store(y + i, mn_div(total, mn_set((float)(in->h * in->w))));

@@ -26,17 +26,14 @@ def pieces(graph: Graph, x: NDArray[np.float32], planned: bool) -> Iterator[NDAr
         What is to run.
     x : float32 (N, C, H, W)
     planned : bool
-        Whether a plan runs it, which needs nothing but a contiguous input, or an executor that keeps the
-        values of all nodes.
+        Whether a plan runs it, which needs nothing but a contiguous input and wants no pieces of one, or an
+        executor that keeps the values of all nodes.
 
     Raises
     ------
     ShapeError
         Before anything runs, if the results of all pieces are more than the machine can hold.
     """
-    if planned and x.flags.c_contiguous:
-        yield x
-        return
     image = 4 * prod(x.shape[1:]) if planned else _bytes_of_values(graph, (1, *x.shape[1:]))
     count = max(1, PIECE_BYTES // image)
     if len(x) > count:
