@@ -8,14 +8,11 @@
  */
 #define MN_CONV_PANELS 2
 
-/* The loop over a stem's three channels is unrolled where there are 32 registers; 16 are too few, and hold fewer sums beside the
- * weights of a row of the window. */
+/* Pixels of a stem's tile of one panel, which holds the weights of a row of the window beside its sums. */
 #if MN_ROWS == 6
-#define MN_CONV_LOOP MN_ROLLED
 #define MN_STEM_ROWS 8
 #define MN_STEM_CASES MN_TO_8
 #else
-#define MN_CONV_LOOP
 #define MN_STEM_ROWS MN_THIN_ROWS
 #define MN_STEM_CASES MN_THIN_CASES
 #endif
@@ -31,51 +28,34 @@ typedef struct {
     mn_clamp clamp;
 } mn_conv_row;
 
-#define MN_STEM_TAPS 3          /* in a row of a stem's window */
-
-/* The part of a geometry that is worth compiling for: a constant for the stem, run time values otherwise. */
+/* The part of a geometry that is worth compiling for: constants beside a stem, run time values otherwise. */
 typedef struct {
-    ptrdiff_t kw, sw, dw, depth, lanes;
-    int stem;                                   /* whether all of it is constant */
+    ptrdiff_t kw, sw, dw, lanes;
 } mn_conv_shape;
 
-/* `count` neighbouring outputs x `panels` panels, from output column ox on. Columns are checked if `edge`. In a stem neighbours
- * read some x both; where a tile has registers for the weights of all of them, it loads each x once. */
+/* `count` neighbouring outputs x `panels` panels, from output column ox on. Columns are checked if `edge`. */
 MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, const int ending, const mn_conv_shape k,
                             const mn_conv_row *c, ptrdiff_t ox)
 {
     const mn_extent *in = &c->s->in[0];
-    const int shared = k.stem && panels == 1 && !edge;
     const ptrdiff_t plane = in->h * in->w * k.lanes, ix = ox * k.sw - c->s->pl;
     vf sum[MN_THIN_ROWS][MN_CONV_PANELS];
     MN_UNROLL for (int i = 0; i < count; i++)
         MN_UNROLL for (int j = 0; j < panels; j++) sum[i][j] = mn_load(c->bias + j * MN_WIDTH);
     const float *plane_x = c->x + (c->iy * in->w + ix) * k.lanes + c->first / k.lanes * plane, *w = c->w;
     ptrdiff_t lane = c->first % k.lanes;
-    MN_CONV_LOOP for (ptrdiff_t d = 0; d < k.depth; d++, w += c->s->kh * k.kw * MN_WIDTH) {
+    for (ptrdiff_t d = 0; d < c->depth; d++, w += c->s->kh * k.kw * MN_WIDTH) {
         for (ptrdiff_t ky = c->ky0; ky < c->ky1; ky++) {
-            const float *x = plane_x + ky * c->s->dh * in->w * k.lanes, *weight = w + ky * k.kw * MN_WIDTH;
-            if (shared) {
-                vf tap[MN_STEM_TAPS];
-                MN_UNROLL for (int kx = 0; kx < MN_STEM_TAPS; kx++) tap[kx] = mn_load(weight + kx * MN_WIDTH);
-                MN_UNROLL for (int at = 0; at < (count - 1) * k.sw + MN_STEM_TAPS; at++) {
-                    mn_no_load_ahead();
-                    const vf value = mn_set(x[at]);
-                    MN_UNROLL for (int kx = 0; kx < MN_STEM_TAPS; kx++) {
-                        const int i = (at - kx) / (int)k.sw;
-                        if (at >= kx && i < count && i * k.sw + kx == at) mn_add_product(sum[i][0], value, tap[kx]);
-                    }
-                }
-            } else MN_ROLLED for (ptrdiff_t kx = 0; kx < k.kw; kx++) {
-                const float *value = x + kx * k.dw * k.lanes + lane;
+            const float *x = plane_x + ky * c->s->dh * in->w * k.lanes + lane, *weight = w + ky * k.kw * MN_WIDTH;
+            MN_ROLLED for (ptrdiff_t kx = 0; kx < k.kw; kx++, x += k.dw * k.lanes, weight += MN_WIDTH) {
                 if (edge && (ix + kx * k.dw < 0 || ix + kx * k.dw >= in->w)) continue;
                 vf tap[MN_CONV_PANELS];
                 mn_no_load_ahead();
-                MN_UNROLL for (int j = 0; j < panels; j++) tap[j] = mn_load(weight + kx * MN_WIDTH + j * c->panel);
+                MN_UNROLL for (int j = 0; j < panels; j++) tap[j] = mn_load(weight + j * c->panel);
                 MN_UNROLL for (int i = 0; i < count; i++) {
-                    const vf xi = mn_set(value[i * k.sw * k.lanes]);
-                    if (panels == 1) mn_add_single_product(sum[i][0], xi, tap[0]);
-                    else MN_UNROLL for (int j = 0; j < panels; j++) mn_add_product(sum[i][j], xi, tap[j]);
+                    const vf value = mn_set(x[i * k.sw * k.lanes]);
+                    if (panels == 1) mn_add_single_product(sum[i][0], value, tap[0]);
+                    else MN_UNROLL for (int j = 0; j < panels; j++) mn_add_product(sum[i][j], value, tap[j]);
                 }
             }
         }
@@ -89,15 +69,66 @@ MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, c
     }
 }
 
-/* A picture comes from memory, in short rows that no processor sees as a stream: each tile fetches what the one below it is
- * going to read first. */
-MN_INLINE void mn_fetch_below(const mn_conv_shape k, const mn_conv_row *c, ptrdiff_t ox, ptrdiff_t count)
+/* The same for a stem, which is 3x3 at stride 2 on a planar picture: what one row of the window on one channel adds to each
+ * pixel i, and what follows it. Neighbours both read some x: where a tile has registers for the weights of the whole row, which
+ * is where it has one panel, it loads each x once. */
+#define MN_STEM_TAPS 3
+#define MN_STEM_STRIDE 2
+
+#define MN_ADD_STEM_ROW(AND)                                                                                       \
+    if (panels == 1) {                                                                                             \
+        vf tap[MN_STEM_TAPS];                                                                                      \
+        MN_UNROLL for (int kx = 0; kx < MN_STEM_TAPS; kx++) tap[kx] = mn_load(w + kx * MN_WIDTH);                  \
+        vf value = mn_set(x[0]);                                                                                   \
+        MN_UNROLL for (int i = 0; i < count; i++) {                                                                \
+            MN_UNROLL for (int kx = 0; kx < MN_STEM_TAPS; kx++) {                                                  \
+                mn_no_load_ahead();                                                                                \
+                if (kx > 0) value = mn_set(x[i * MN_STEM_STRIDE + kx]);                                            \
+                mn_add_product(sum[i][0], value, tap[kx]);                                                         \
+            }                                                                                                      \
+            AND                                                                                                    \
+        }                                                                                                          \
+    } else MN_UNROLL for (int kx = 0; kx < MN_STEM_TAPS; kx++) {                                                   \
+        vf tap[MN_CONV_PANELS];                                                                                    \
+        mn_no_load_ahead();                                                                                        \
+        MN_UNROLL for (int j = 0; j < panels; j++) tap[j] = mn_load(w + kx * MN_WIDTH + j * c->panel);             \
+        MN_UNROLL for (int i = 0; i < count; i++) {                                                                \
+            const vf value = mn_set(x[i * MN_STEM_STRIDE + kx]);                                                   \
+            MN_UNROLL for (int j = 0; j < panels; j++) mn_add_product(sum[i][j], value, tap[j]);                   \
+            if (kx == MN_STEM_TAPS - 1) { AND }                                                                    \
+        }                                                                                                          \
+    }
+
+/* A pixel's results leave while the next one's are computed, as those of tile.c do. */
+#define MN_END_STEM_PIXEL                                                                                          \
+    if (i == 0) {                                                                                                  \
+        mn_no_load_ahead();                                                                                        \
+        clamp = c->clamp;                                                                                          \
+    }                                                                                                              \
+    MN_UNROLL for (int j = 0; j < panels; j++) mn_store(y[j] + i * stride, mn_end(ending, clamp, sum[i][j]));
+
+/* All columns are inside. A picture comes from memory, in short rows that no processor sees as a stream: each tile fetches what
+ * the one below it is going to read. */
+MN_INLINE void mn_stem_tile(const int count, const int panels, const int ending, const mn_conv_row *c, ptrdiff_t ox)
 {
     const mn_extent *in = &c->s->in[0];
-    const float *below = c->x + (c->iy + c->s->kh) * in->w + ox * k.sw;
-    for (ptrdiff_t d = 0; d < k.depth; d++, below += (in->h - c->s->sh) * in->w)
-        for (ptrdiff_t row = 0; row < c->s->sh; row++, below += in->w)
-            for (ptrdiff_t i = 0; i < count * k.sw; i += 16) mn_fetch_to_l1(below + i);
+    const ptrdiff_t width = in->w, rows = c->ky1 - c->ky0, row = MN_STEM_TAPS * MN_WIDTH, stride = c->stride;
+    const ptrdiff_t next_plane = (in->h - rows + 1) * width, next_weights = (c->s->kh - rows + 1) * row;
+    const float *x = c->x + (c->first * in->h + c->iy + c->ky0) * width + ox * MN_STEM_STRIDE - c->s->pl, *w = c->w + c->ky0 * row;
+    vf sum[MN_THIN_ROWS][MN_CONV_PANELS];
+    MN_UNROLL for (int i = 0; i < count; i++)
+        MN_UNROLL for (int j = 0; j < panels; j++) sum[i][j] = mn_load(c->bias + j * MN_WIDTH);
+    MN_ROLLED for (ptrdiff_t left = c->depth * rows - 1, ky = 0; left > 0; left--) {
+        for (int i = 0; i < count * MN_STEM_STRIDE; i += 16) mn_fetch_to_l1(x + c->s->kh * width + i);
+        MN_ADD_STEM_ROW()
+        const int last = ++ky == rows;          /* of a plane */
+        x += last ? next_plane : width, w += last ? next_weights : row;
+        if (last) ky = 0;
+    }
+    float *y[MN_CONV_PANELS];
+    mn_clamp clamp = c->clamp;                      /* which the first pixel reads again */
+    MN_UNROLL for (int j = 0; j < panels; j++) y[j] = c->y[j] + ox * stride;
+    MN_ADD_STEM_ROW(MN_END_STEM_PIXEL)
 }
 
 /* First and one past the last output column whose window lies inside the input. */
@@ -109,9 +140,10 @@ MN_INLINE void mn_inside(const mn_step *s, ptrdiff_t *first, ptrdiff_t *last)
 }
 
 #define MN_CONV_CASE(N, P, E) case N: mn_conv_tile(N, P, 0, E, k, c, ox); break;
+#define MN_STEM_CASE(N, P, E) case N: mn_stem_tile(N, P, E, c, ox); break;
 
 /* All columns of one output row by P panels: those at the edges one by one, the others dealt out evenly. */
-#define MN_CONV_FUNCTION(NAME, P, E, SHAPE, ROWS, CASES)                                                      \
+#define MN_CONV_FUNCTION(NAME, P, E, SHAPE, CASE, ROWS, CASES)                                                     \
     static MN_NOINLINE void NAME(const mn_conv_row *c)                                                             \
     {                                                                                                              \
         const mn_conv_shape k = SHAPE;                                                                             \
@@ -121,24 +153,23 @@ MN_INLINE void mn_inside(const mn_step *s, ptrdiff_t *first, ptrdiff_t *last)
         for (; ox < first; ox++) mn_conv_tile(1, P, 1, E, k, c, ox);                                               \
         for (ptrdiff_t t = 0; t < tiles; t++) {                                                                    \
             const ptrdiff_t count = (last - first) / tiles + (t < (last - first) % tiles);                         \
-            if (k.lanes == 1) mn_fetch_below(k, c, ox, count);                                                     \
-            switch (count) { CASES(MN_CONV_CASE, P, E) default: break; }                                           \
+            switch (count) { CASES(CASE, P, E) default: break; }                                                   \
             ox += count;                                                                                           \
         }                                                                                                          \
         for (; ox < c->s->out.w; ox++) mn_conv_tile(1, P, 1, E, k, c, ox);                                         \
     }
 
-#define MN_CONV_ANY {c->s->kw, c->s->sw, c->s->dw, c->depth, c->s->in[0].lanes, 0}
-#define MN_CONV_STEM {MN_STEM_TAPS, 2, 1, 3, 1, 1}           /* 3x3, stride 2, on a planar picture of three channels */
+#define MN_CONV_ANY {c->s->kw, c->s->sw, c->s->dw, c->s->in[0].lanes}
+#define MN_CONV_STEM {MN_STEM_TAPS, MN_STEM_STRIDE, 1, 1}
 
-MN_CONV_FUNCTION(mn_conv_1, 1, MN_CLAMP, MN_CONV_ANY, MN_THIN_ROWS, MN_THIN_CASES)
-MN_CONV_FUNCTION(mn_conv_2, 2, MN_CLAMP, MN_CONV_ANY, MN_ROWS, MN_CASES)
-MN_CONV_FUNCTION(mn_conv_1_swish, 1, MN_SWISH, MN_CONV_ANY, MN_THIN_ROWS, MN_THIN_CASES)
-MN_CONV_FUNCTION(mn_conv_2_swish, 2, MN_SWISH, MN_CONV_ANY, MN_ROWS, MN_CASES)
-MN_CONV_FUNCTION(mn_stem_1, 1, MN_CLAMP, MN_CONV_STEM, MN_STEM_ROWS, MN_STEM_CASES)
-MN_CONV_FUNCTION(mn_stem_2, 2, MN_CLAMP, MN_CONV_STEM, MN_ROWS, MN_CASES)
-MN_CONV_FUNCTION(mn_stem_1_swish, 1, MN_SWISH, MN_CONV_STEM, MN_STEM_ROWS, MN_STEM_CASES)
-MN_CONV_FUNCTION(mn_stem_2_swish, 2, MN_SWISH, MN_CONV_STEM, MN_ROWS, MN_CASES)
+MN_CONV_FUNCTION(mn_conv_1, 1, MN_CLAMP, MN_CONV_ANY, MN_CONV_CASE, MN_THIN_ROWS, MN_THIN_CASES)
+MN_CONV_FUNCTION(mn_conv_2, 2, MN_CLAMP, MN_CONV_ANY, MN_CONV_CASE, MN_ROWS, MN_CASES)
+MN_CONV_FUNCTION(mn_conv_1_swish, 1, MN_SWISH, MN_CONV_ANY, MN_CONV_CASE, MN_THIN_ROWS, MN_THIN_CASES)
+MN_CONV_FUNCTION(mn_conv_2_swish, 2, MN_SWISH, MN_CONV_ANY, MN_CONV_CASE, MN_ROWS, MN_CASES)
+MN_CONV_FUNCTION(mn_stem_1, 1, MN_CLAMP, MN_CONV_STEM, MN_STEM_CASE, MN_STEM_ROWS, MN_STEM_CASES)
+MN_CONV_FUNCTION(mn_stem_2, 2, MN_CLAMP, MN_CONV_STEM, MN_STEM_CASE, MN_ROWS, MN_CASES)
+MN_CONV_FUNCTION(mn_stem_1_swish, 1, MN_SWISH, MN_CONV_STEM, MN_STEM_CASE, MN_STEM_ROWS, MN_STEM_CASES)
+MN_CONV_FUNCTION(mn_stem_2_swish, 2, MN_SWISH, MN_CONV_STEM, MN_STEM_CASE, MN_ROWS, MN_CASES)
 
 static void mn_conv_columns(const mn_conv_row *c, ptrdiff_t panels)
 {
@@ -147,7 +178,8 @@ static void mn_conv_columns(const mn_conv_row *c, ptrdiff_t panels)
         {{mn_stem_1, mn_stem_2}, {mn_stem_1_swish, mn_stem_2_swish}},
     };
     const mn_step *s = c->s;
-    const int stem = s->kw == 3 && s->sw == 2 && s->dw == 1 && c->depth == 3 && s->in[0].lanes == 1;
+    const int stem = s->kw == MN_STEM_TAPS && s->kh == MN_STEM_TAPS && s->sw == MN_STEM_STRIDE && s->dw == 1 && s->dh == 1 &&
+                     s->in[0].lanes == 1 && c->ky0 < c->ky1;
     columns[stem][mn_ending(s->activation)][panels - 1](c);
 }
 
