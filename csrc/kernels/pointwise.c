@@ -2,12 +2,13 @@
  *
  *   y[m][n] = f(bias[n] + sum_k x[m][k] w[k][n])   or   bias[n] + sum_k x[m][k] w[k][n] + residual[m][n]
  *
- * constant: 0 weights in panels [n / WIDTH][k][WIDTH], zero filled; 1 bias, filled likewise.
+ * constant: 0 weights in panels [n / WIDTH][k][WIDTH], zero filled, and for one pixel interleaved (tile.c); 1 bias, filled
+ * likewise.
  * The second input, if there is one, is the residual; then there is no activation.
  *
  * Tasks are runs of pixels x runs of whole blocks of output channels: enough pixels to use a panel well, and where
  * there are few pixels, as many blocks as make some 2^17 multiply-adds; a linear layer, which waits for its weights,
- * has smaller ones. Tasks of the same pixels are done together, since a tile likes to have several panels, and so are
+ * has smaller ones, of whole sets of interleaved panels. Tasks of the same pixels are done together, since a tile likes to have several panels, and so are
  * neighbouring runs, since the second one finds the panels in the cache.
  */
 #define MN_RUN_PIXELS 56
@@ -24,8 +25,9 @@ MN_INLINE ptrdiff_t mn_run_start(const mn_step *s, ptrdiff_t i)
 
 MN_INLINE ptrdiff_t mn_blocks_per_task(const mn_step *s)
 {
-    const ptrdiff_t rows = mn_least(s->out.h * s->out.w, MN_RUN_PIXELS);
-    return mn_ceil_div(rows == 1 ? 1 << 16 : 1 << 17, rows * s->in[0].c * MN_BLOCK);
+    const ptrdiff_t rows = mn_least(s->out.h * s->out.w, MN_RUN_PIXELS), set = mn_ceil_div(MN_SINGLE_PANELS * MN_WIDTH, MN_BLOCK);
+    if (rows == 1) return set * mn_ceil_div(1 << 16, s->in[0].c * set * MN_BLOCK);
+    return mn_ceil_div(1 << 17, rows * s->in[0].c * MN_BLOCK);
 }
 
 static ptrdiff_t mn_pointwise_tasks(const mn_step *s)

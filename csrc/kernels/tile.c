@@ -169,29 +169,30 @@ static const mn_tiles mn_shared_tiles_of[MN_PANELS - 1][MN_ENDINGS] = {
 };
 #endif
 
-/* One pixel: a linear layer. Each weight is used once, so memory is the limit; the processor sees the streams and fetches
- * ahead by itself, faster than by instructions that take turns with the loads. Sums in flight hide the latency:
- * `panels` panels, each in MN_PARTS partial sums over every MN_PARTS-th k. That also keeps the rounding error of a
- * thousand terms near that of a few hundred. Only here does the order of a sum differ from the one above. */
+/* One pixel: a linear layer. Each weight is used once, so memory is the limit; the processor sees a stream and fetches ahead
+ * by itself, faster than by instructions that take turns with the loads. It is one stream: MN_SINGLE_PANELS panels are done at
+ * once, and interleaved, [k][panel][WIDTH]; those left over follow as everywhere. Sums in flight hide the latency: `panels`
+ * panels, each in MN_PARTS partial sums over every MN_PARTS-th k. That also keeps the rounding error of a thousand terms near
+ * that of a few hundred. Only here does the order of a sum differ from the one above. */
 #define MN_PARTS 4
 
 MN_INLINE void mn_single(const int panels, const mn_product *p, const float *x, const float *w, const float *bias, float *const *y)
 {
     vf sum[MN_SINGLE_PANELS][MN_PARTS];
-    const ptrdiff_t panel = p->k * MN_WIDTH;
+    const ptrdiff_t row = panels * MN_WIDTH;        /* of weights: those of one k */
     MN_UNROLL for (int j = 0; j < panels; j++)
         MN_UNROLL for (int q = 0; q < MN_PARTS; q++) sum[j][q] = q ? mn_set(0.0f) : mn_load(bias + j * MN_WIDTH);
     for (ptrdiff_t left = p->k; left > 0; left -= MN_BLOCK, x += p->xblock) {
         const ptrdiff_t n = mn_least(left, MN_BLOCK);
         ptrdiff_t i = 0;
-        for (; i + MN_PARTS <= n; i += MN_PARTS, w += MN_PARTS * MN_WIDTH)
+        for (; i + MN_PARTS <= n; i += MN_PARTS, w += MN_PARTS * row)
             MN_UNROLL for (int q = 0; q < MN_PARTS; q++)
                 MN_UNROLL for (int j = 0; j < panels; j++) {
-                    const float *weight = w + j * panel + q * MN_WIDTH;
+                    const float *weight = w + q * row + j * MN_WIDTH;
                     sum[j][q] = mn_fma(mn_set(x[i + q]), mn_load(weight), sum[j][q]);
                 }
-        for (; i < n; i++, w += MN_WIDTH)
-            MN_UNROLL for (int j = 0; j < panels; j++) sum[j][0] = mn_fma(mn_set(x[i]), mn_load(w + j * panel), sum[j][0]);
+        for (; i < n; i++, w += row)
+            MN_UNROLL for (int j = 0; j < panels; j++) sum[j][0] = mn_fma(mn_set(x[i]), mn_load(w + j * MN_WIDTH), sum[j][0]);
     }
     MN_UNROLL for (int j = 0; j < panels; j++) {
         const vf total = mn_add(mn_add(sum[j][0], sum[j][1]), mn_add(sum[j][2], sum[j][3]));

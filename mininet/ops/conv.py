@@ -76,15 +76,29 @@ def halves_pay(channels: int) -> bool:
     return half_empty and _native.vector_width() == BLOCK and _native.double_pumped()
 
 
-def pointwise_kernel(out_channels: int) -> tuple[str, int]:
-    """Which matrix product fits a number of output channels, and its panel width (0: a register).
+SINGLE_PANELS = {16: 4, 8: 2, 4: 4, 1: 4}
+"""MN_SINGLE_PANELS of csrc/kernels/vec.h, by the width of a register."""
+
+
+def matrix_product(matrix: Array, bias: Array | None, pixels: int) -> tuple[str, tuple[Array, Array]]:
+    """Which kernel multiplies so many pixels with a matrix (K, columns), and its constants.
 
     Registers of half a block do either all blocks or none, and need twice the instructions; up to 120
-    channels they win where they pay at all.
+    columns they win where they pay at all. A single pixel (a linear layer) uses each weight once and waits
+    for memory, which is fastest in one stream: panels that are done at once are interleaved,
+    (panels at once, K, panels at once, width).
     """
-    if halves_pay(out_channels) and out_channels < 128:
-        return "pointwise_half", BLOCK // 2
-    return "pointwise", 0
+    columns = matrix.shape[1]
+    if pixels > 1 and halves_pay(columns) and columns < 128:
+        return "pointwise_half", pack_panels(matrix, bias, BLOCK // 2)
+    panels, padded_bias = pack_panels(matrix, bias)
+    if pixels == 1:
+        _, depth, width = panels.shape
+        wanted, many = -(-columns // width), SINGLE_PANELS[width]
+        whole = wanted - wanted % many
+        together = panels[:whole].reshape(-1, many, depth, width).swapaxes(1, 2)
+        panels = np.concatenate([together.reshape(whole, depth, width), panels[whole:]])
+    return "pointwise", (panels, padded_bias)
 
 
 @dataclass(frozen=True)
@@ -313,14 +327,13 @@ class PointwiseConv2d(_Convolution):
         return y + inputs[1] if self.residual else activate(self.activation, y)
 
     def lower(self, params: Params, *inputs: Shape) -> Step:
-        kernel, width = pointwise_kernel(self.out_channels)
-        step = self._step(kernel, inputs[0], self._packed(params, width))
-        return replace(step, inputs=tuple(map(image_of, inputs)))
+        _, _, h, w = inputs[0]
+        kernel, constants = matrix_product(*self._matrix(params), h * w)
+        return replace(self._step(kernel, inputs[0], constants), inputs=tuple(map(image_of, inputs)))
 
     def lower_whole(self, params: Params, *inputs: Shape) -> Step:
-        weights, bias = self._packed(params, 0)
+        weights, bias = pack_panels(*self._matrix(params))
         return self._step("pointwise", inputs[0], (self._last_block_halved(weights), bias))
 
-    def _packed(self, params: Params, width: int) -> tuple[Array, Array]:
-        weight = params["weight"].reshape(self.out_channels, self.in_channels)
-        return pack_panels(weight.T, params.get("bias"), width)
+    def _matrix(self, params: Params) -> tuple[Array, Array | None]:
+        return params["weight"].reshape(self.out_channels, self.in_channels).T, params.get("bias")

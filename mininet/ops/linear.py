@@ -8,7 +8,7 @@ from typing import ClassVar
 from mininet.errors import GraphError, ShapeError
 from mininet.ops.activation import activate, before_activation, check_activation
 from mininet.ops.base import Array, Op, Params, Shape, register
-from mininet.ops.conv import pack_panels, pointwise_kernel
+from mininet.ops.conv import matrix_product
 from mininet.ops.step import Step, image_of
 
 
@@ -51,10 +51,8 @@ class Linear(Op):
 
     def lower(self, params: Params, *inputs: Shape) -> Step:
         # One image is one row: the matrix product of a 1x1 convolution over a single pixel.
-        kernel, width = pointwise_kernel(self.out_features)
-        constants = before_activation(
-            self.activation, *pack_panels(params["weight"].T, params.get("bias"), width)
-        )
+        kernel, panels = matrix_product(params["weight"].T, params.get("bias"), 1)
+        constants = before_activation(self.activation, *panels)
         output = image_of(self.infer_shape(inputs[0]))
         step_input = (image_of(inputs[0]),)
         return Step(kernel, step_input, output, activation=self.activation, constants=constants)
