@@ -76,7 +76,17 @@ MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, c
 #define MN_STEM_STRIDE 2
 
 #define MN_ADD_STEM_ROW(AND)                                                                                       \
-    if (panels == 1) {                                                                                             \
+    if (half) {                                                                                                    \
+        vf tap[MN_STEM_TAPS];                                                                                      \
+        MN_UNROLL for (int kx = 0; kx < MN_STEM_TAPS; kx++) tap[kx] = mn_load_twice(w + kx * MN_WIDTH);            \
+        MN_UNROLL for (int i = 0; i < count; i++) {                                                                \
+            mn_no_load_ahead();                                                                                    \
+            const vf values = mn_load_some(x + 2 * i * MN_STEM_STRIDE, inside);                                    \
+            MN_UNROLL for (int kx = 0; kx < MN_STEM_TAPS; kx++)                                                    \
+                mn_add_product(sum[i][0], mn_pick(values, kx, kx + MN_STEM_STRIDE), tap[kx]);                      \
+            AND                                                                                                    \
+        }                                                                                                          \
+    } else if (panels == 1) {                                                                                             \
         vf tap[MN_STEM_TAPS];                                                                                      \
         MN_UNROLL for (int kx = 0; kx < MN_STEM_TAPS; kx++) tap[kx] = mn_load(w + kx * MN_WIDTH);                  \
         vf value = mn_set(x[0]);                                                                                   \
@@ -105,11 +115,13 @@ MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, c
         mn_no_load_ahead();                                                                                        \
         clamp = c->clamp;                                                                                          \
     }                                                                                                              \
-    MN_UNROLL for (int j = 0; j < panels; j++) mn_store(y[j] + i * stride, mn_end(ending, clamp, sum[i][j]));
+    if (half) mn_store_shared(y[0] + 2 * i * stride, y[0] + (2 * i + 1) * stride, mn_end(ending, clamp, sum[i][0]));  \
+    else MN_UNROLL for (int j = 0; j < panels; j++) mn_store(y[j] + i * stride, mn_end(ending, clamp, sum[i][j]));
 
 /* All columns are inside. A picture comes from memory, in short rows that no processor sees as a stream: each tile fetches what
  * the one below it is going to read. */
-MN_INLINE void mn_stem_tile(const int count, const int panels, const int ending, const mn_conv_row *c, ptrdiff_t ox)
+MN_INLINE void mn_stem_tile(const int count, const int panels, const int half, const int ending, const mn_conv_row *c,
+                            ptrdiff_t ox, unsigned inside)
 {
     const mn_extent *in = &c->s->in[0];
     const ptrdiff_t width = in->w, rows = c->ky1 - c->ky0, row = MN_STEM_TAPS * MN_WIDTH, stride = c->stride;
@@ -117,9 +129,10 @@ MN_INLINE void mn_stem_tile(const int count, const int panels, const int ending,
     const float *x = c->x + (c->first * in->h + c->iy + c->ky0) * width + ox * MN_STEM_STRIDE - c->s->pl, *w = c->w + c->ky0 * row;
     vf sum[MN_THIN_ROWS][MN_CONV_PANELS];
     MN_UNROLL for (int i = 0; i < count; i++)
-        MN_UNROLL for (int j = 0; j < panels; j++) sum[i][j] = mn_load(c->bias + j * MN_WIDTH);
+        MN_UNROLL for (int j = 0; j < panels; j++)
+            sum[i][j] = half ? mn_load_twice(c->bias) : mn_load(c->bias + j * MN_WIDTH);
     MN_ROLLED for (ptrdiff_t left = c->depth * rows - 1, ky = 0; left > 0; left--) {
-        for (int i = 0; i < count * MN_STEM_STRIDE; i += 16) mn_fetch_to_l1(x + c->s->kh * width + i);
+        for (int i = 0; i < count * (1 + half) * MN_STEM_STRIDE; i += 16) mn_fetch_to_l1(x + c->s->kh * width + i);
         MN_ADD_STEM_ROW()
         const int last = ++ky == rows;          /* of a plane */
         x += last ? next_plane : width, w += last ? next_weights : row;
@@ -140,7 +153,8 @@ MN_INLINE void mn_inside(const mn_step *s, ptrdiff_t *first, ptrdiff_t *last)
 }
 
 #define MN_CONV_CASE(N, P, E) case N: mn_conv_tile(N, P, 0, E, k, c, ox); break;
-#define MN_STEM_CASE(N, P, E) case N: mn_stem_tile(N, P, E, c, ox); break;
+#define MN_STEM_CASE(N, P, E) case N: mn_stem_tile(N, P, 0, E, c, ox, 0); break;
+#define MN_STEM_HALF_CASE(N, E) case N: mn_stem_tile(N, 1, 1, E, c, ox, MN_STEM_PAIR); break;
 
 /* All columns of one output row by P panels: those at the edges one by one, the others dealt out evenly. */
 #define MN_CONV_FUNCTION(NAME, P, E, SHAPE, CASE, ROWS, CASES)                                                     \
@@ -171,7 +185,41 @@ MN_CONV_FUNCTION(mn_stem_2, 2, MN_CLAMP, MN_CONV_STEM, MN_STEM_CASE, MN_ROWS, MN
 MN_CONV_FUNCTION(mn_stem_1_swish, 1, MN_SWISH, MN_CONV_STEM, MN_STEM_CASE, MN_STEM_ROWS, MN_STEM_CASES)
 MN_CONV_FUNCTION(mn_stem_2_swish, 2, MN_SWISH, MN_CONV_STEM, MN_STEM_CASE, MN_ROWS, MN_CASES)
 
-static void mn_conv_columns(const mn_conv_row *c, ptrdiff_t panels)
+#if MN_SHARES
+/* The same for half a panel, in pairs of columns. Where the windows hang over an edge, what is outside is 0. */
+#define MN_STEM_PAIR 0x1fu              /* the values that a row of both windows reads: five neighbours */
+
+static unsigned mn_inside_pair(const mn_step *s, ptrdiff_t ox)
+{
+    const ptrdiff_t ix = ox * MN_STEM_STRIDE - s->pl, right = mn_most(s->in[0].w - ix, 0);
+    return ix <= -16 ? 0 : MN_STEM_PAIR & (~0u << mn_most(-ix, 0)) & ((1u << mn_least(right, 16)) - 1);
+}
+
+#define MN_STEM_HALF_FUNCTION(NAME, E)                                                                             \
+    static MN_NOINLINE void NAME(const mn_conv_row *c)                                                             \
+    {                                                                                                              \
+        const mn_conv_shape k = MN_CONV_STEM;                                                                      \
+        const ptrdiff_t pairs = c->s->out.w / 2;                                                                   \
+        ptrdiff_t first, last, ox = 0;                                                                             \
+        mn_inside(c->s, &first, &last);                                                                            \
+        first = mn_least(mn_ceil_div(first, 2), pairs), last = mn_most(first, last / 2);                           \
+        const ptrdiff_t tiles = mn_ceil_div(last - first, MN_STEM_ROWS);                                           \
+        for (; ox < 2 * first; ox += 2) mn_stem_tile(1, 1, 1, E, c, ox, mn_inside_pair(c->s, ox));                 \
+        for (ptrdiff_t t = 0; t < tiles; t++) {                                                                    \
+            const ptrdiff_t count = (last - first) / tiles + (t < (last - first) % tiles);                         \
+            switch (count) { MN_STEM_CASES(MN_STEM_HALF_CASE, E) default: break; }                                 \
+            ox += 2 * count;                                                                                       \
+        }                                                                                                          \
+        for (; ox < 2 * pairs; ox += 2) mn_stem_tile(1, 1, 1, E, c, ox, mn_inside_pair(c->s, ox));                 \
+        if (ox < c->s->out.w) mn_conv_tile(1, 1, 1, E, k, c, ox);                                                  \
+    }
+
+MN_STEM_HALF_FUNCTION(mn_stem_half, MN_CLAMP)
+MN_STEM_HALF_FUNCTION(mn_stem_half_swish, MN_SWISH)
+#endif
+
+/* All columns of an output row by so many panels, of which `channels` are wanted. */
+static void mn_conv_columns(const mn_conv_row *c, ptrdiff_t panels, ptrdiff_t channels)
 {
     static void (*const columns[2][2][MN_CONV_PANELS])(const mn_conv_row *) = {
         {{mn_conv_1, mn_conv_2}, {mn_conv_1_swish, mn_conv_2_swish}},
@@ -180,7 +228,16 @@ static void mn_conv_columns(const mn_conv_row *c, ptrdiff_t panels)
     const mn_step *s = c->s;
     const int stem = s->kw == MN_STEM_TAPS && s->kh == MN_STEM_TAPS && s->sw == MN_STEM_STRIDE && s->dw == 1 && s->dh == 1 &&
                      s->in[0].lanes == 1 && c->ky0 < c->ky1;
-    columns[stem][mn_ending(s->activation)][panels - 1](c);
+    const int ending = mn_ending(s->activation);
+#if MN_SHARES
+    if (stem && channels <= MN_WIDTH / 2) {
+        if (ending == MN_SWISH) mn_stem_half_swish(c);
+        else mn_stem_half(c);
+        return;
+    }
+#endif
+    (void)channels;
+    columns[stem][ending][panels - 1](c);
 }
 
 /* Output row oy, `panels` panels of group g from the n-th on. */
@@ -195,7 +252,7 @@ static void mn_conv_panels(const mn_step *s, const float *x, ptrdiff_t oy, ptrdi
         s->in[0].h <= iy ? 0 : mn_least(s->kh, mn_ceil_div(s->in[0].h - iy, s->dh)),
         g * depth, depth, size, mn_clamp_of(s->activation),
     };
-    mn_conv_columns(&c, panels);
+    mn_conv_columns(&c, panels, s->out.c / s->groups - n * MN_WIDTH);
 }
 
 /* Lanes of a group need not begin or end with a vector: one panel of a row goes through the workspace. */

@@ -115,6 +115,15 @@ MN_INLINE void mn_store_shared(float *a, float *b, vf x)
     _mm256_storeu_ps(a, _mm512_castps512_ps256(x));
     _mm256_storeu_ps(b, _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)));
 }
+/* Of eight floats those whose bit is set, others 0 and not touched; and two of them, each for one of the pixels. */
+MN_INLINE vf mn_load_some(const float *p, unsigned some)
+{
+    return _mm512_castps256_ps512(_mm256_maskz_loadu_ps((__mmask8)some, p));
+}
+MN_INLINE vf mn_pick(vf x, int left, int right)
+{
+    return _mm512_permutexvar_ps(_mm512_mask_set1_epi32(_mm512_set1_epi32(left), 0xff00, right), x);
+}
 
 #elif defined(MN_ISA_AVX2)
 
@@ -194,6 +203,8 @@ MN_INLINE vf mn_min(vf a, vf b) { return a < b ? a : b; }
 #define mn_load_twice mn_load
 #define mn_load_shared(a, b) mn_load(a)
 #define mn_store_shared(a, b, x) mn_store(a, x)
+#define mn_load_some(p, some) ((void)(some), mn_load(p))
+#define mn_pick(x, left, right) (x)
 #endif
 
 /* A constant trip count: MN_UNROLL unrolls a loop over a register array, so that it stays in registers. MN_ROLLED

@@ -46,11 +46,13 @@ MN_INLINE ptrdiff_t mn_ring_floats(const mn_step *s) { return mn_ring_rows(s) * 
 #endif
 
 /* `rows` x `count` neighbouring outputs of a window k high and wide, stride sw, all constants. Each x is loaded once and
- * meets the weights of every output that it belongs to: two rows share what they both read. Row r goes to y + r line. */
-MN_INLINE void mn_window_tile(const int rows, const int count, const int k, const int sw, const int ending,
+ * meets the weights of every output that it belongs to: two rows share what they both read. Row r goes to y + r line. If `half`,
+ * of a block of which at most half is wanted, these are `count` pairs of outputs, each in one register. */
+MN_INLINE void mn_window_tile(const int rows, const int count, const int half, const int k, const int sw, const int ending,
                               const float *const *row, ptrdiff_t at, const float *w, vf bias, float *y, ptrdiff_t line,
                               mn_clamp clamp)
 {
+    const int step = sw * (1 + half);                   /* from one sum's columns to the next one's */
     vf sum[MN_WINDOW_ROWS][MN_COLUMNS];
     MN_UNROLL for (int r = 0; r < rows; r++)
         MN_UNROLL for (int i = 0; i < count; i++) sum[r][i] = bias;
@@ -59,14 +61,17 @@ MN_INLINE void mn_window_tile(const int rows, const int count, const int k, cons
         vf weight[MN_WINDOW_ROWS][MN_MOST_TAPS];
         MN_UNROLL for (int r = 0; r < rows; r++)
             MN_UNROLL for (int kx = 0; kx < k; kx++)
-                if (iy >= r * sw && iy - r * sw < k) weight[r][kx] = mn_load(w + ((iy - r * sw) * k + kx) * MN_BLOCK);
-        MN_UNROLL for (int ix = 0; ix < (count - 1) * sw + k; ix++) {
-            vf value = mn_load(x + ix * MN_BLOCK);
+                if (iy >= r * sw && iy - r * sw < k) {
+                    const float *tap = w + ((iy - r * sw) * k + kx) * MN_BLOCK;
+                    weight[r][kx] = half ? mn_load_twice(tap) : mn_load(tap);
+                }
+        MN_UNROLL for (int ix = 0; ix < (count - 1) * step + k; ix++) {
+            vf value = half ? mn_load_shared(x + ix * MN_BLOCK, x + (ix + sw) * MN_BLOCK) : mn_load(x + ix * MN_BLOCK);
             mn_no_load_ahead();
             mn_opaque(value);                   /* or gcc loads it again for every weight */
             MN_UNROLL for (int kx = 0; kx < k; kx++) {
-                const int i = (ix - kx) / sw;
-                if (ix < kx || i >= count || i * sw + kx != ix) continue;
+                const int i = (ix - kx) / step;
+                if (ix < kx || i >= count || i * step + kx != ix) continue;
                 MN_UNROLL for (int r = 0; r < rows; r++)
                     if (iy >= r * sw && iy - r * sw < k) sum[r][i] = mn_fma(value, weight[r][kx], sum[r][i]);
             }
@@ -74,7 +79,12 @@ MN_INLINE void mn_window_tile(const int rows, const int count, const int k, cons
     }
     MN_UNROLL for (int r = 0; r < rows; r++, y += line) {
         mn_opaque_pointer(y);                   /* or gcc keeps the offset of each output in a register of its own */
-        MN_UNROLL for (int i = 0; i < count; i++) mn_store(y + i * MN_BLOCK, mn_end(ending, clamp, sum[r][i]));
+        MN_UNROLL for (int i = 0; i < count; i++) {
+            float *to = y + i * (1 + half) * MN_BLOCK;
+            const vf result = mn_end(ending, clamp, sum[r][i]);
+            if (half) mn_store_shared(to, to + MN_BLOCK, result);
+            else mn_store(to, result);
+        }
     }
 }
 
@@ -94,23 +104,41 @@ MN_INLINE void mn_window_tile_any(const int count, const int ending, const mn_st
     MN_UNROLL for (int i = 0; i < count; i++) mn_store(y + i * MN_BLOCK, mn_end(ending, clamp, sum[i]));
 }
 
-/* What all output rows have in common. Columns are dealt out evenly: `more` tiles of least + 1, the others of `least`. */
+/* Columns, or pairs of them, are dealt out evenly: `more` tiles of least + 1, the others of `least`. */
 typedef struct {
     ptrdiff_t tiles, least, more;
+} mn_deal;
+
+MN_INLINE mn_deal mn_dealt(ptrdiff_t columns)
+{
+    const ptrdiff_t tiles = mn_most(1, mn_ceil_div(columns, MN_COLUMNS));
+    return (mn_deal){tiles, columns / tiles, columns % tiles};
+}
+
+/* What all output rows have in common. */
+typedef struct {
+    mn_deal columns, pairs;
     ptrdiff_t length;               /* floats of one block of an output row */
     mn_clamp clamp;
 } mn_line;
 
 MN_INLINE mn_line mn_line_of(const mn_step *s)
 {
-    const ptrdiff_t tiles = mn_ceil_div(s->out.w, MN_COLUMNS);
-    const mn_line line = {tiles, s->out.w / tiles, s->out.w % tiles, s->out.w * MN_BLOCK, mn_clamp_of(s->activation)};
-    return line;
+    return (mn_line){mn_dealt(s->out.w), mn_dealt(s->out.w / 2), s->out.w * MN_BLOCK, mn_clamp_of(s->activation)};
 }
 
-#define MN_WINDOW_CASE(N, ROWS, K, SW, E) \
-    case N: mn_window_tile(ROWS, N, K, SW, E, row, from, w + i, start, to, line->length, line->clamp); break;
-#define MN_WINDOW_CASE_ANY(N, E) case N: mn_window_tile_any(N, E, s, row, from, w + i, start, to, line->clamp); break;
+#define MN_WINDOW_CASE(N, HALF, ROWS, K, SW, E) \
+    case N: mn_window_tile(ROWS, N, HALF, K, SW, E, row, from, w + i, start, to, line->length, line->clamp); break;
+#define MN_WINDOW_CASE_ANY(N, HALF, E) \
+    case N: mn_window_tile_any(N, E, s, row, from, w + i, start, to, line->clamp); break;
+
+/* What `deal` says of a row, from i on in a block. */
+#define MN_WINDOW_TILES(deal, CASE, SW, HALF, ...)                                                                  \
+    for (ptrdiff_t t = 0; t < (deal).tiles; t++) {                                                                  \
+        const ptrdiff_t count = (deal).least + (t < (deal).more);                                                   \
+        switch (count) { MN_COLUMN_CASES(CASE, HALF, __VA_ARGS__) default: break; }                                 \
+        from += count * (1 + HALF) * (SW) * MN_BLOCK, to += count * (1 + HALF) * MN_BLOCK;                          \
+    }
 
 /* One output row, or ROWS, of one block of channels, which lies `at` floats on in each row: `panels` vectors of it. */
 #define MN_WINDOW_FUNCTION(NAME, CASE, SW, ...)                                                                     \
@@ -122,12 +150,23 @@ MN_INLINE mn_line mn_line_of(const mn_step *s)
             const vf start = mn_load(bias + i);                                                                     \
             float *to = y + i;                                                                                      \
             ptrdiff_t from = at + i;                                                                                \
-            for (ptrdiff_t t = 0; t < line->tiles; t++) {                                                           \
-                const ptrdiff_t count = line->least + (t < line->more);                                             \
-                switch (count) { MN_COLUMN_CASES(CASE, __VA_ARGS__) default: break; }                               \
-                from += count * (SW) * MN_BLOCK, to += count * MN_BLOCK;                                            \
-            }                                                                                                       \
+            MN_WINDOW_TILES(line->columns, CASE, SW, 0, __VA_ARGS__)                                                \
         }                                                                                                           \
+    }
+
+/* The same of a block of which at most half is wanted, in pairs of columns. */
+#define MN_WINDOW_HALF_FUNCTION(NAME, SW, ...)                                                                      \
+    static MN_NOINLINE void NAME(const mn_step *s, const mn_line *line, const float *const *row, ptrdiff_t at,      \
+                                 ptrdiff_t panels, const float *w, const float *bias, float *y)                     \
+    {                                                                                                               \
+        const ptrdiff_t i = 0;                                                                                      \
+        vf start = mn_load_twice(bias);                                                                             \
+        float *to = y;                                                                                              \
+        ptrdiff_t from = at;                                                                                        \
+        (void)panels;                                                                                               \
+        MN_WINDOW_TILES(line->pairs, MN_WINDOW_CASE, SW, 1, __VA_ARGS__)                                            \
+        start = mn_load(bias);                                                                                      \
+        if (s->out.w % 2 == 1) switch (1) { MN_WINDOW_CASE(1, 0, __VA_ARGS__) }                                     \
     }
 
 #define MN_WINDOW_FUNCTIONS(K, SW)                                                                                  \
@@ -140,6 +179,17 @@ MN_WINDOW_FUNCTIONS(3, 1)
 MN_WINDOW_FUNCTIONS(3, 2)
 MN_WINDOW_FUNCTIONS(5, 1)
 MN_WINDOW_FUNCTIONS(5, 2)
+#if MN_SHARES
+#define MN_WINDOW_HALF_FUNCTIONS(K, SW)                                                                             \
+    MN_WINDOW_HALF_FUNCTION(mn_window_row_##K##_##SW##_half, SW, 1, K, SW, MN_CLAMP)                                \
+    MN_WINDOW_HALF_FUNCTION(mn_window_row_##K##_##SW##_half_swish, SW, 1, K, SW, MN_SWISH)                          \
+    MN_WINDOW_HALF_FUNCTION(mn_window_rows_##K##_##SW##_half, SW, MN_WINDOW_ROWS, K, SW, MN_CLAMP)                  \
+    MN_WINDOW_HALF_FUNCTION(mn_window_rows_##K##_##SW##_half_swish, SW, MN_WINDOW_ROWS, K, SW, MN_SWISH)
+
+MN_WINDOW_HALF_FUNCTIONS(3, 1)
+MN_WINDOW_HALF_FUNCTIONS(3, 2)
+#endif
+
 MN_WINDOW_FUNCTION(mn_window_row_any, MN_WINDOW_CASE_ANY, s->sw, MN_CLAMP)
 MN_WINDOW_FUNCTION(mn_window_row_any_swish, MN_WINDOW_CASE_ANY, s->sw, MN_SWISH)
 
@@ -153,21 +203,28 @@ MN_INLINE int mn_is_known_window(const mn_step *s)
     return square && dense && (s->kw == 3 || s->kw == 5) && (s->sw == 1 || s->sw == 2);
 }
 
-#define MN_WINDOW_OF_ROW(K, SW) {mn_window_row_##K##_##SW, mn_window_row_##K##_##SW##_swish}
+#define MN_WINDOW_OF_ROW(K, SW, HALF) {mn_window_row_##K##_##SW##HALF, mn_window_row_##K##_##SW##HALF##_swish}
 #if MN_WINDOW_ROWS > 1
-#define MN_WINDOWS(K, SW) {MN_WINDOW_OF_ROW(K, SW), {mn_window_rows_##K##_##SW, mn_window_rows_##K##_##SW##_swish}}
+#define MN_WINDOWS(K, SW, HALF) \
+    {MN_WINDOW_OF_ROW(K, SW, HALF), {mn_window_rows_##K##_##SW##HALF, mn_window_rows_##K##_##SW##HALF##_swish}}
 #else
-#define MN_WINDOWS(K, SW) {MN_WINDOW_OF_ROW(K, SW)}
+#define MN_WINDOWS(K, SW, HALF) {MN_WINDOW_OF_ROW(K, SW, HALF)}
 #endif
 
-static mn_window mn_window_of(const mn_step *s, ptrdiff_t rows)
+/* `rows` rows of block b. Windows of 5 are so large that those of half a block are not worth their code. */
+static mn_window mn_window_of(const mn_step *s, ptrdiff_t rows, ptrdiff_t b)
 {
     static const mn_window known[2][2][MN_WINDOW_ROWS][2] = {       /* by size, stride, rows, ending */
-        {MN_WINDOWS(3, 1), MN_WINDOWS(3, 2)}, {MN_WINDOWS(5, 1), MN_WINDOWS(5, 2)},
+        {MN_WINDOWS(3, 1, ), MN_WINDOWS(3, 2, )}, {MN_WINDOWS(5, 1, ), MN_WINDOWS(5, 2, )},
     };
     const int swish = mn_ending(s->activation) == MN_SWISH;
-    if (mn_is_known_window(s)) return known[s->kw == 5][s->sw == 2][rows - 1][swish];
-    return swish ? mn_window_row_any_swish : mn_window_row_any;
+    if (!mn_is_known_window(s)) return swish ? mn_window_row_any_swish : mn_window_row_any;
+#if MN_SHARES
+    static const mn_window half[2][MN_WINDOW_ROWS][2] = {MN_WINDOWS(3, 1, _half), MN_WINDOWS(3, 2, _half)};
+    if (s->kw == 3 && s->out.c - b * MN_BLOCK <= MN_BLOCK / 2) return half[s->sw == 2][rows - 1][swish];
+#endif
+    (void)b;
+    return known[s->kw == 5][s->sw == 2][rows - 1][swish];
 }
 
 /* What is done in one go: some output rows of some blocks of channels, each block with a ring of its own. */
@@ -214,10 +271,9 @@ MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part
         mn_fill_rows(s, v, part, fill, &ring, apart, top, mn_most(next, top), end);
         next = mn_most(next, end);
         for (ptrdiff_t k = 0; k < (now - 1) * s->sh + s->kh; k++) row[k] = mn_ring_slot(&ring, k * s->dh);
-        const mn_window window = mn_window_of(s, now);
         for (ptrdiff_t i = 0, b = part->block; i < part->blocks; i++, b++) {
             float *y = part->y + i * part->plane + (oy - part->oy) * line.length;
-            window(s, &line, row, i * apart, mn_panels_of_block(&s->out, b), s->constant[0] + b * taps,
+            mn_window_of(s, now, b)(s, &line, row, i * apart, mn_panels_of_block(&s->out, b), s->constant[0] + b * taps,
                    s->constant[1] + b * MN_BLOCK, y);
             mn_finish(y, now * line.length, s->activation);
         }
