@@ -64,8 +64,9 @@
 #endif
 
 /* How far ahead of its use a weight is fetched, in floats: all constants of a program follow one another in memory in
- * the order of use, so this reaches into the steps that come next, while this one computes. Half an L2 of 1 MB. */
-#define MN_AHEAD ((ptrdiff_t)128 * 1024)
+ * the order of use, so this reaches into the step that comes next, while this one computes. 128 KB, an eighth of an L2 of 1 MB:
+ * what lies there longer is pushed out by the results of the step, or pushes its input out. */
+#define MN_AHEAD ((ptrdiff_t)32 * 1024)
 
 /* Panels of a tile at most. Registers of half a block do two multiply-adds in a cycle and wait for broadcasts: the more panels
  * share one, the better. Those of a whole block have tiles of three for the last of an odd number. */
