@@ -18,18 +18,26 @@ MN_INLINE ptrdiff_t mn_channels_of_part(const mn_extent *e, const mn_part *part)
     return mn_least(part->blocks * MN_BLOCK, e->c - part->block * MN_BLOCK);
 }
 
+/* What all rows of the expansion have in common. */
+MN_INLINE mn_product mn_expansion(const mn_step *s, const mn_part *part)
+{
+    const mn_step *f = s->first;
+    return (mn_product){
+        .k = f->in[0].c, .xblock = part->xplane, .activation = f->activation, .clamp = mn_clamp_of(f->activation),
+        .rate = mn_rate(f->in[0].h * f->in[0].w),
+    };
+}
+
 /* `pixels` of the part's blocks of the expansion, from the given one on; each block's go to where the last one's went,
  * `apart` floats on. */
 MN_INLINE void mn_expand(const mn_step *s, const mn_part *part, ptrdiff_t pixel, ptrdiff_t pixels, float *y, ptrdiff_t apart)
 {
     const mn_step *f = s->first;
+    mn_product *p = part->expansion;
     const ptrdiff_t c = part->block * MN_BLOCK, channels = mn_channels_of_part(&f->out, part);
-    const ptrdiff_t rate = mn_rate(f->in[0].h * f->in[0].w);
-    const mn_product p = {
-        f->in[0].c, part->xplane, apart, f->activation, mn_clamp_of(f->activation), NULL, NULL, pixel, rate,
-    };
+    p->yblock = apart, p->pixel = pixel;
     const float *x = part->x + (pixel - part->xrow * s->in[0].w) * MN_BLOCK;
-    mn_multiply_panels(&p, pixels, 0, channels, x, f->constant[0] + c * p.k, f->constant[1] + c, y);
+    mn_multiply_panels(p, pixels, 0, channels, x, f->constant[0] + c * p->k, f->constant[1] + c, y);
     for (ptrdiff_t i = 0; i < part->blocks; i++) mn_finish(y + i * apart, pixels * MN_BLOCK, f->activation);
 }
 
@@ -70,12 +78,15 @@ static void mn_take_row(const mn_step *s, const mn_views *v, const mn_part *part
     for (ptrdiff_t i = 0; i < part->blocks; i++) mn_copy(mn_expanded(s, v) + i * plane + iy * row, row, slot + i * apart);
 }
 
-static void mn_expand_depthwise_part(const mn_step *s, const mn_views *v, const mn_part *part)
+static void mn_expand_depthwise_part(const mn_step *s, const mn_views *v, const mn_part *given)
 {
-    if (mn_expands_whole(s, v, part)) {
-        mn_expand(s, part, 0, s->in[0].h * s->in[0].w, mn_expanded(s, v), mn_plane(&s->in[0]));
-        mn_window_part(s, v, part, mn_take_row);
-    } else mn_window_part(s, v, part, mn_expand_row);
+    mn_product expansion = mn_expansion(s, given);
+    mn_part part = *given;
+    part.expansion = &expansion;
+    if (mn_expands_whole(s, v, &part)) {
+        mn_expand(s, &part, 0, s->in[0].h * s->in[0].w, mn_expanded(s, v), mn_plane(&s->in[0]));
+        mn_window_part(s, v, &part, mn_take_row);
+    } else mn_window_part(s, v, &part, mn_expand_row);
 }
 
 static void mn_conv_depthwise_part(const mn_step *s, const mn_views *v, const mn_part *part)

@@ -203,28 +203,29 @@ MN_INLINE int mn_is_known_window(const mn_step *s)
     return square && dense && (s->kw == 3 || s->kw == 5) && (s->sw == 1 || s->sw == 2);
 }
 
-#define MN_WINDOW_OF_ROW(K, SW, HALF) {mn_window_row_##K##_##SW##HALF, mn_window_row_##K##_##SW##HALF##_swish}
 #if MN_WINDOW_ROWS > 1
-#define MN_WINDOWS(K, SW, HALF) \
-    {MN_WINDOW_OF_ROW(K, SW, HALF), {mn_window_rows_##K##_##SW##HALF, mn_window_rows_##K##_##SW##HALF##_swish}}
+#define MN_BY_ROWS(NAME, END) {mn_window_row_##NAME##END, mn_window_rows_##NAME##END}
 #else
-#define MN_WINDOWS(K, SW, HALF) {MN_WINDOW_OF_ROW(K, SW, HALF)}
+#define MN_BY_ROWS(NAME, END) {mn_window_row_##NAME##END}
 #endif
+#define MN_BY_ENDING(NAME) {MN_BY_ROWS(NAME, ), MN_BY_ROWS(NAME, _swish)}
 
-/* `rows` rows of block b. Windows of 5 are so large that those of half a block are not worth their code. */
-static mn_window mn_window_of(const mn_step *s, ptrdiff_t rows, ptrdiff_t b)
+/* The functions for one output row, and for MN_WINDOW_ROWS, of block b. Windows of 5 are so large that those of half a block are
+ * not worth their code. */
+static const mn_window *mn_windows_of(const mn_step *s, ptrdiff_t b)
 {
-    static const mn_window known[2][2][MN_WINDOW_ROWS][2] = {       /* by size, stride, rows, ending */
-        {MN_WINDOWS(3, 1, ), MN_WINDOWS(3, 2, )}, {MN_WINDOWS(5, 1, ), MN_WINDOWS(5, 2, )},
+    static const mn_window any[2][MN_WINDOW_ROWS] = {{mn_window_row_any}, {mn_window_row_any_swish}};
+    static const mn_window known[2][2][2][MN_WINDOW_ROWS] = {       /* by size, stride, ending, rows */
+        {MN_BY_ENDING(3_1), MN_BY_ENDING(3_2)}, {MN_BY_ENDING(5_1), MN_BY_ENDING(5_2)},
     };
     const int swish = mn_ending(s->activation) == MN_SWISH;
-    if (!mn_is_known_window(s)) return swish ? mn_window_row_any_swish : mn_window_row_any;
+    if (!mn_is_known_window(s)) return any[swish];
 #if MN_SHARES
-    static const mn_window half[2][MN_WINDOW_ROWS][2] = {MN_WINDOWS(3, 1, _half), MN_WINDOWS(3, 2, _half)};
-    if (s->kw == 3 && s->out.c - b * MN_BLOCK <= MN_BLOCK / 2) return half[s->sw == 2][rows - 1][swish];
+    static const mn_window half[2][2][MN_WINDOW_ROWS] = {MN_BY_ENDING(3_1_half), MN_BY_ENDING(3_2_half)};
+    if (s->kw == 3 && s->out.c - b * MN_BLOCK <= MN_BLOCK / 2) return half[s->sw == 2][swish];
 #endif
     (void)b;
-    return known[s->kw == 5][s->sw == 2][rows - 1][swish];
+    return known[s->kw == 5][s->sw == 2][swish];
 }
 
 /* What is done in one go: some output rows of some blocks of channels, each block with a ring of its own. */
@@ -237,6 +238,7 @@ typedef struct mn_part {
     ptrdiff_t oldest, next;         /* of each ring: the slot that is the oldest, the first input row that none has held yet */
     const float *x;                 /* input row xrow of the input's first block, */
     ptrdiff_t xplane, xrow;         /* and floats from there to the next block's */
+    mn_product *expansion;          /* of the rows that are expanded */
     ptrdiff_t keep;                 /* input rows up to this one are gone after this part: the rings must take them in now */
 } mn_part;
 
@@ -262,18 +264,21 @@ MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part
 {
     const ptrdiff_t rows = mn_window_height(s), taps = s->kh * s->kw * MN_BLOCK, apart = mn_ring_floats(s);
     const mn_line line = mn_line_of(s);
+    const mn_window *const windows = mn_windows_of(s, part->block), *const last = mn_windows_of(s, part->block + part->blocks - 1);
+    const ptrdiff_t most = mn_is_known_window(s) ? MN_WINDOW_ROWS : 1;
     const float *row[MN_MOST_ROWS];
     mn_ring ring = {part->rings, mn_ring_rows(s), mn_ring_length(s), part->oldest};
     ptrdiff_t next = part->next, top = part->oy * s->sh - s->pt;
     for (ptrdiff_t oy = part->oy, now; oy < part->end; oy += now) {
-        now = mn_is_known_window(s) ? mn_least(part->end - oy, MN_WINDOW_ROWS) : 1;
+        now = mn_least(part->end - oy, most);
         const ptrdiff_t end = top + (now - 1) * s->sh + rows;
         mn_fill_rows(s, v, part, fill, &ring, apart, top, mn_most(next, top), end);
         next = mn_most(next, end);
         for (ptrdiff_t k = 0; k < (now - 1) * s->sh + s->kh; k++) row[k] = mn_ring_slot(&ring, k * s->dh);
         for (ptrdiff_t i = 0, b = part->block; i < part->blocks; i++, b++) {
             float *y = part->y + i * part->plane + (oy - part->oy) * line.length;
-            mn_window_of(s, now, b)(s, &line, row, i * apart, mn_panels_of_block(&s->out, b), s->constant[0] + b * taps,
+            const mn_window window = (i + 1 < part->blocks ? windows : last)[now - 1];
+            window(s, &line, row, i * apart, mn_panels_of_block(&s->out, b), s->constant[0] + b * taps,
                    s->constant[1] + b * MN_BLOCK, y);
             mn_finish(y, now * line.length, s->activation);
         }
