@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from mininet.arguments import is_masked
 from mininet.errors import DTypeError, ShapeError
 
+FLOAT32 = np.dtype(np.float32)
+
 
 def checked_input(network: str, channels: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Check that ``x`` is float32 (N, channels, H, W) and return it as a plain array.
@@ -26,13 +28,15 @@ def checked_input(network: str, channels: int, x: NDArray[np.float32]) -> NDArra
     DTypeError, ShapeError
         If it is not.
     """
-    if not isinstance(x, np.ndarray):
-        raise DTypeError(f"{network}: expected a NumPy array, got {type(x).__name__}")
-    if is_masked(x):
-        raise DTypeError(
-            f"{network}: expected an array without a mask; say what stands there with x.filled(0)"
-        )
-    if x.dtype != np.float32:
+    if type(x) is not np.ndarray:
+        if not isinstance(x, np.ndarray):
+            raise DTypeError(f"{network}: expected a NumPy array, got {type(x).__name__}")
+        if is_masked(x):
+            raise DTypeError(
+                f"{network}: expected an array without a mask; say what stands there with x.filled(0)"
+            )
+        x = np.asarray(x)
+    if x.dtype != FLOAT32:
         raise DTypeError(
             f"{network}: expected an array of float32, got {x.dtype}; convert it with x.astype('float32')"
         )
@@ -40,4 +44,4 @@ def checked_input(network: str, channels: int, x: NDArray[np.float32]) -> NDArra
         raise ShapeError(
             f"{network}: expected an input of shape (N, {channels}, H, W) with H, W >= 1, got {x.shape}"
         )
-    return np.asarray(x)
+    return x
