@@ -71,7 +71,8 @@ MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, c
 
 /* The same for a stem, which is 3x3 at stride 2 on a planar picture: what one row of the window on one channel adds to each
  * pixel i, and what follows it. Neighbours both read some x: where a tile has registers for the weights of the whole row, which
- * is where it has one panel, it loads each x once. */
+ * is where it has one panel, it loads each x once. If `half`, of a panel of which at most half is wanted, pixel i is a pair of
+ * neighbours in one register, and the five values that both read come with one load. */
 #define MN_STEM_TAPS 3
 #define MN_STEM_STRIDE 2
 
@@ -86,7 +87,7 @@ MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, c
                 mn_add_product(sum[i][0], mn_pick(values, kx, kx + MN_STEM_STRIDE), tap[kx]);                      \
             AND                                                                                                    \
         }                                                                                                          \
-    } else if (panels == 1) {                                                                                             \
+    } else if (panels == 1) {                                                                                      \
         vf tap[MN_STEM_TAPS];                                                                                      \
         MN_UNROLL for (int kx = 0; kx < MN_STEM_TAPS; kx++) tap[kx] = mn_load(w + kx * MN_WIDTH);                  \
         vf value = mn_set(x[0]);                                                                                   \
@@ -115,11 +116,13 @@ MN_INLINE void mn_conv_tile(const int count, const int panels, const int edge, c
         mn_no_load_ahead();                                                                                        \
         clamp = c->clamp;                                                                                          \
     }                                                                                                              \
-    if (half) mn_store_shared(y[0] + 2 * i * stride, y[0] + (2 * i + 1) * stride, mn_end(ending, clamp, sum[i][0]));  \
-    else MN_UNROLL for (int j = 0; j < panels; j++) mn_store(y[j] + i * stride, mn_end(ending, clamp, sum[i][j]));
+    if (half) {                                                                                                    \
+        float *to = y[0] + 2 * i * stride;                                                                         \
+        mn_store_shared(to, to + stride, mn_end(ending, clamp, sum[i][0]));                                        \
+    } else MN_UNROLL for (int j = 0; j < panels; j++) mn_store(y[j] + i * stride, mn_end(ending, clamp, sum[i][j]));
 
-/* All columns are inside. A picture comes from memory, in short rows that no processor sees as a stream: each tile fetches what
- * the one below it is going to read. */
+/* All columns are inside, but for a pair, of which `inside` has a bit for each value that is. A picture comes from memory, in short
+ * rows that no processor sees as a stream: each tile fetches what the one below it is going to read. */
 MN_INLINE void mn_stem_tile(const int count, const int panels, const int half, const int ending, const mn_conv_row *c,
                             ptrdiff_t ox, unsigned inside)
 {

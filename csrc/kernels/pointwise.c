@@ -8,8 +8,8 @@
  *
  * Tasks are runs of pixels x runs of whole blocks of output channels: enough pixels to use a panel well, and where
  * there are few pixels, as many blocks as make some 2^17 multiply-adds; a linear layer, which waits for its weights,
- * has smaller ones, of whole sets of interleaved panels. Tasks of the same pixels are done together, since a tile likes to have several panels, and so are
- * neighbouring runs, since the second one finds the panels in the cache.
+ * has smaller ones, of whole sets of interleaved panels. Tasks of the same pixels are done together, since a tile likes
+ * to have several panels, and so are neighbouring runs, since the second one finds the panels in the cache.
  */
 #define MN_RUN_PIXELS 56
 #define MN_RUNS_TOGETHER 2
