@@ -9,6 +9,7 @@ from mininet.arguments import is_masked
 from mininet.errors import DTypeError, ShapeError
 
 FLOAT32 = np.dtype(np.float32)
+"""To compare an array's type with ``np.float32`` would make this anew in every call."""
 
 
 def checked_input(network: str, channels: int, x: NDArray[np.float32]) -> NDArray[np.float32]:

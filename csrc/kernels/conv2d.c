@@ -157,7 +157,6 @@ MN_INLINE void mn_inside(const mn_step *s, ptrdiff_t *first, ptrdiff_t *last)
 
 #define MN_CONV_CASE(N, P, E) case N: mn_conv_tile(N, P, 0, E, k, c, ox); break;
 #define MN_STEM_CASE(N, P, E) case N: mn_stem_tile(N, P, 0, E, c, ox, 0); break;
-#define MN_STEM_HALF_CASE(N, E) case N: mn_stem_tile(N, 1, 1, E, c, ox, MN_STEM_PAIR); break;
 
 /* All columns of one output row by P panels: those at the edges one by one, the others dealt out evenly. */
 #define MN_CONV_FUNCTION(NAME, P, E, SHAPE, CASE, ROWS, CASES)                                                     \
@@ -191,6 +190,7 @@ MN_CONV_FUNCTION(mn_stem_2_swish, 2, MN_SWISH, MN_CONV_STEM, MN_STEM_CASE, MN_RO
 #if MN_SHARES
 /* The same for half a panel, in pairs of columns. Where the windows hang over an edge, what is outside is 0. */
 #define MN_STEM_PAIR 0x1fu              /* the values that a row of both windows reads: five neighbours */
+#define MN_STEM_HALF_CASE(N, E) case N: mn_stem_tile(N, 1, 1, E, c, ox, MN_STEM_PAIR); break;
 
 static unsigned mn_inside_pair(const mn_step *s, ptrdiff_t ox)
 {

@@ -5,10 +5,10 @@
  *
  * MN_ROWS x 2 is the register tile of a matrix product: pixels by panels of MN_WIDTH output channels; a tile of one panel has
  * MN_THIN_ROWS pixels. Where MN_PANELS is 3 or 4, there are tiles of 8 x 3 and 6 x 4 as well; where MN_SHARES is 1, tiles of one
- * or two panels and half a one. MN_WINDOW_ROWS x MN_COLUMNS are the outputs that a sliding window sums at once. All are chosen so
- * that sums, weights and one broadcast value fit the register file (32 registers with AVX-512 and NEON, 16 with AVX2) and cover
- * the latency of an FMA. Two panels load half as many values as they do multiply-adds, many pixels load a panel less often, which
- * tells where it comes from L2.
+ * or two panels and half a one, and of pairs of columns. MN_WINDOW_ROWS x MN_COLUMNS are the outputs that a sliding window sums
+ * at once. All are chosen so that sums, weights and one broadcast value fit the register file (32 registers with AVX-512 and
+ * NEON, 16 with AVX2) and cover the latency of an FMA. Two panels load half as many values as they do multiply-adds, many pixels
+ * load a panel less often, which tells where it comes from L2.
  */
 #ifndef MN_VEC_H
 #define MN_VEC_H
