@@ -85,7 +85,7 @@
 #define MN_SINGLE_PANELS 4
 #define MN_ROWS 14
 #define MN_THIN_ROWS 14
-#define MN_COLUMNS 7
+#define MN_COLUMNS 8
 #define MN_WINDOW_ROWS 2
 typedef __m512 vf;
 MN_INLINE vf mn_load(const float *p) { return _mm512_loadu_ps(p); }
@@ -161,7 +161,7 @@ MN_INLINE vf mn_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 #define MN_SINGLE_PANELS 4
 #define MN_ROWS 14
 #define MN_THIN_ROWS 14
-#define MN_COLUMNS 7
+#define MN_COLUMNS 8
 #define MN_WINDOW_ROWS 2
 typedef float32x4_t vf;
 MN_INLINE vf mn_load(const float *p) { return vld1q_f32(p); }
@@ -232,10 +232,8 @@ MN_INLINE vf mn_min(vf a, vf b) { return a < b ? a : b; }
 
 #if MN_COLUMNS == 14
 #define MN_COLUMN_CASES MN_TO_14
-#elif MN_COLUMNS == 8
-#define MN_COLUMN_CASES MN_TO_8
 #else
-#define MN_COLUMN_CASES MN_TO_7
+#define MN_COLUMN_CASES MN_TO_8
 #endif
 
 #if MN_ROWS == 14
