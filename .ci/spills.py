@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-MICRO_KERNEL = re.compile(r"mn_(tiles_|window_rows?_|single_|stem_|conv_[12]|fma_burst)")
+MICRO_KERNEL = re.compile(r"mn_(tiles_|window_|single_|stem_|conv_[12]|fma_burst)")
 FUNCTION = re.compile(r"^[0-9a-f]+ <([^>]+)>:$")
 INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S.*)$")
 #: x86 and 64-bit ARM: a jump to a known place, a multiply-add, a vector register, the stack.

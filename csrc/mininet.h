@@ -57,6 +57,7 @@ typedef struct mn_step {
     ptrdiff_t kh, kw, sh, sw, dh, dw;       /* window, stride, dilation */
     ptrdiff_t pt, pl;                       /* zeros above and to the left; those below and to the */
                                             /* right follow from the output's size */
+    ptrdiff_t slots;                        /* of a sliding window: rows of input that it keeps, padded; see kernels/window.c */
     ptrdiff_t groups;
     ptrdiff_t means;                        /* whether the mean of each channel is to follow the output in memory */
     ptrdiff_t halved;                       /* whether the last block, half empty, is laid out for registers of half a block */

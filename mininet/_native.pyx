@@ -38,7 +38,7 @@ cdef extern from "mininet.h" nogil:
         ptrdiff_t inputs
         mn_extent in_ "in"[2]
         mn_extent out
-        ptrdiff_t kh, kw, sh, sw, dh, dw, pt, pl, groups, means, halved, turn
+        ptrdiff_t kh, kw, sh, sw, dh, dw, pt, pl, slots, groups, means, halved, turn
         mn_step *first
         mn_step *last
         const float *constant[3]
@@ -220,6 +220,7 @@ cdef class Program:
         s.sh, s.sw = step.stride
         s.dh, s.dw = step.dilation
         s.pt, s.pl = step.padding[0], step.padding[2]
+        s.slots = step.slots
         s.groups = step.groups
         s.means = step.means
         s.halved = step.halved
@@ -337,6 +338,8 @@ cdef int _check_sizes(step) except -1:
                 raise ShapeError(f"step {part.kernel}: {c}x{h}x{w} is no size of a tensor")
             _checked_floats(f"step {part.kernel}: {c}x{h}x{w}", (c + MN_BLOCK - 1) * h * w)
         _checked_floats(f"step {part.kernel}: scratch memory", part.workspace)
+        if "depthwise" in part.kernel and part.slots < part.two_rows:
+            raise MininetError(f"step {part.kernel}: {part.slots} rows do not hold the windows of two output rows")
     if step.last is not None:
         if step.last.reads[0] != step.output or step.turn < 1 or step.workspace < step.scratch_in_turns:
             raise MininetError(f"step {step.kernel}: {step.last.kernel} cannot follow in turns of {step.turn} rows")

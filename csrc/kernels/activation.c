@@ -69,10 +69,14 @@ MN_INLINE vf mn_end(const int ending, mn_clamp clamp, vf x)
 
 MN_INLINE int mn_needs_finish(mn_activation f) { return f == MN_HARD_SIGMOID || f == MN_SIGMOID; }
 
+static MN_NOINLINE void mn_activate_all(float *y, ptrdiff_t count, mn_activation f)
+{
+    for (ptrdiff_t i = 0; i < count; i += MN_WIDTH) mn_store(y + i, mn_activate(f, mn_load(y + i)));
+}
+
 /* What was not done in registers, on floats that have just been written and are still in L1. `count` is a multiple
  * of MN_WIDTH. */
-static MN_NOINLINE void mn_finish(float *y, ptrdiff_t count, mn_activation f)
+MN_INLINE void mn_finish(float *y, ptrdiff_t count, mn_activation f)
 {
-    if (!mn_needs_finish(f)) return;
-    for (ptrdiff_t i = 0; i < count; i += MN_WIDTH) mn_store(y + i, mn_activate(f, mn_load(y + i)));
+    if (mn_needs_finish(f)) mn_activate_all(y, count, f);
 }

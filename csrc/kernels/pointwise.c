@@ -41,7 +41,8 @@ static void mn_pointwise_part(const mn_step *s, const mn_views *v, const float *
 {
     const ptrdiff_t pixels = s->out.h * s->out.w;
     const mn_product p = {
-        s->in[0].c, xblock, mn_plane(&s->out), s->activation, mn_clamp_of(s->activation), v->x[1], v->y, row, mn_rate(pixels),
+        s->in[0].c, xblock, mn_plane(&s->out), s->activation, mn_clamp_of(s->activation), v->x[1], v->y, NULL, row,
+        mn_rate(pixels),
     };
     float *y = v->y + row * MN_BLOCK;
     const float *w = s->constant[0] + c * p.k, *bias = s->constant[1] + c;

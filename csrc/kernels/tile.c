@@ -14,6 +14,7 @@ typedef struct {
     mn_activation activation;
     mn_clamp clamp;                 /* of the activation; in memory, since the sums need all registers */
     const float *residual, *y;      /* what is added to y, laid out like it from its first float on; or NULL */
+    const ptrdiff_t *places;        /* where each pixel goes, in floats from the first one on; NULL: side by side, as they come */
     ptrdiff_t pixel, rate;          /* pixels before the first one; bytes to fetch ahead: see mn_rate */
 } mn_product;
 
@@ -62,18 +63,18 @@ MN_INLINE vf mn_end_shared(const int ending, const mn_product *p, mn_clamp clamp
         clamp = p->clamp;                                                                                    \
     }                                                                                                        \
     MN_UNROLL for (int j = 0; j < panels; j++) {                                                             \
-        float *to = lanes[j] + r * MN_BLOCK;                                                                 \
+        float *to = lanes[j] + places[r];                                                                    \
         mn_store(to, mn_end_product(ending, p, clamp, sum[r][j], to));                                       \
     }                                                                                                        \
     if (half && r % 2 == 1) {                                                                                \
-        float *to = lanes[panels] + (r - 1) * MN_BLOCK;                                                      \
-        mn_store_shared(to, to + MN_BLOCK, mn_end_shared(ending, p, clamp, shared[r / 2], to));              \
+        float *to = lanes[panels] + places[r - 1];                                                           \
+        mn_store_shared(to, lanes[panels] + places[r], mn_end_shared(ending, p, clamp, shared[r / 2], to));  \
     }
 
 /* The micro-kernel: `rows` pixels x `panels` panels of sums live in registers while k runs. A pixel of a block is one cache
  * line, so all x of a step are at fixed distances from one pointer. rows and panels are constants at every call, which the
  * unrolling needs. MN_TERMS divides MN_BLOCK: k runs in steps of as many, to spend few instructions on anything else, and in
- * a single loop, as the processor cannot foresee the end of one within another. Panel j of pixel 0 goes to y[j] + at.
+ * a single loop, as the processor cannot foresee the end of one within another. Panel j of pixel r goes to y[j] + at + places[r].
  * If `half`, another panel follows of which at most half is wanted: there two pixels share a register, so `rows` is even.
  *
  * x may lie in L2, or in that of the core that wrote it: each turn fetches some of the x that are wanted next. If a tile
@@ -82,7 +83,8 @@ MN_INLINE vf mn_end_shared(const int ending, const mn_product *p, mn_clamp clamp
 #define MN_FEW 96
 
 MN_INLINE void mn_tile(const int rows, const int panels, const int half, const int ending, const mn_product *p, const float *x,
-                       const float *w, const float *bias, float *const *y, ptrdiff_t at, const char *ahead, ptrdiff_t ahead_step)
+                       const float *w, const float *bias, float *const *y, ptrdiff_t at, const ptrdiff_t *places,
+                       const char *ahead, ptrdiff_t ahead_step)
 {
     vf sum[MN_THIN_ROWS][MN_PANELS], shared[MN_THIN_ROWS / 2];
     const ptrdiff_t panel = p->k * MN_WIDTH, lines = mn_ceil_div(rows * MN_TERMS, MN_BLOCK);
@@ -108,26 +110,33 @@ MN_INLINE void mn_tile(const int rows, const int panels, const int half, const i
     MN_ADD_PRODUCTS(x, w, MN_END_PIXEL);
 }
 
-/* `rows` pixels by P panels and HALF a one, tile after tile of at most MOST pixels, or pairs of them. They are dealt out evenly
- * (10 = 5 + 5, not 7 + 3), since a thin tile is a slow one. Each fetches its part of what lies MN_AHEAD of the panels, at most
- * two lines for MN_TERMS of k. */
+/* Places of the pixels of a tile whose results lie side by side. */
+#define MN_PLACE(N, _) (N - 1) * MN_BLOCK,
+static const ptrdiff_t mn_side_by_side[] = {MN_TO_14(MN_PLACE, )};
+
+/* `rows` pixels of those at x, from the given one on, by P panels and HALF a one, tile after tile of at most MOST pixels, or pairs
+ * of them. They are dealt out evenly (10 = 5 + 5, not 7 + 3), since a thin tile is a slow one. Each fetches its part of what lies
+ * MN_AHEAD of the panels, at most two lines for MN_TERMS of k. */
 #define MN_TILE_FUNCTION(NAME, P, HALF, E, MOST, CASES)                                                         \
-    static MN_NOINLINE void NAME(ptrdiff_t rows, const mn_product *p, const float *x, const float *w,           \
-                                 const float *bias, float *const *y)                                            \
+    static MN_NOINLINE void NAME(ptrdiff_t from, ptrdiff_t rows, const mn_product *p, const float *x,           \
+                                 const float *w, const float *bias, float *const *y)                            \
     {                                                                                                           \
         const ptrdiff_t units = rows / (1 + HALF), tiles = mn_ceil_div(units, MOST);                            \
         const ptrdiff_t least = units / tiles, more = units % tiles;                                            \
-        ptrdiff_t at = 0, pixel = p->pixel;                                                                     \
+        ptrdiff_t pixel = p->pixel + from;                                                                      \
+        x += from * MN_BLOCK;                                                                                   \
         for (ptrdiff_t t = 0; t < tiles; t++) {                                                                 \
             const ptrdiff_t count = (least + (t < more)) * (1 + HALF);                                          \
             const ptrdiff_t step = mn_least(128, MN_TERMS * (P + HALF) * p->rate * count >> 16);                \
             const char *ahead = (const char *)(w + MN_AHEAD) + ((P + HALF) * p->rate * p->k * pixel >> 16);     \
+            const ptrdiff_t at = p->places == NULL ? from * MN_BLOCK : 0;                                       \
+            const ptrdiff_t *places = p->places == NULL ? mn_side_by_side : p->places + from;                   \
             switch (count / (1 + HALF)) { CASES(MN_TILE_CASE, P, HALF, E) default: break; }                     \
-            x += count * MN_BLOCK, at += count * MN_BLOCK, pixel += count;                                      \
+            x += count * MN_BLOCK, from += count, pixel += count;                                               \
         }                                                                                                       \
     }
 #define MN_TILE_CASE(N, P, HALF, E) \
-    case N: mn_tile(N * (1 + HALF), P, HALF, E, p, x, w, bias, y, at, ahead, step); break;
+    case N: mn_tile(N * (1 + HALF), P, HALF, E, p, x, w, bias, y, at, places, ahead, step); break;
 
 #define MN_TILE_FUNCTIONS(NAME, P, HALF, MOST, CASES)                                                           \
     MN_TILE_FUNCTION(NAME, P, HALF, MN_CLAMP, MOST, CASES)                                                      \
@@ -147,7 +156,8 @@ MN_TILE_FUNCTIONS(mn_tiles_1_half, 1, 1, 7, MN_TO_7)
 MN_TILE_FUNCTIONS(mn_tiles_2_half, 2, 1, 4, MN_TO_4)
 #endif
 
-typedef void (*mn_tiles)(ptrdiff_t rows, const mn_product *p, const float *x, const float *w, const float *bias, float *const *y);
+typedef void (*mn_tiles)(ptrdiff_t from, ptrdiff_t rows, const mn_product *p, const float *x, const float *w, const float *bias,
+                         float *const *y);
 
 #define MN_OF_ENDINGS(NAME) {NAME, NAME##_swish, NAME##_residual}
 
@@ -248,11 +258,10 @@ static void mn_multiply_panels(const mn_product *p, ptrdiff_t rows, ptrdiff_t c,
 #if MN_SHARES
         if (now == panels && now > 1 && now * MN_WIDTH - channels >= MN_WIDTH / 2) {
             done = rows - rows % 2;
-            if (done > 0) mn_shared_tiles_of[now - 2][ending](done, p, x, w, bias, lanes);
-            for (int j = 0; j < now; j++) lanes[j] += done * MN_BLOCK;
+            if (done > 0) mn_shared_tiles_of[now - 2][ending](0, done, p, x, w, bias, lanes);
         }
 #endif
-        if (done < rows) mn_tiles_of[now - 1][ending](rows - done, p, x + done * MN_BLOCK, w, bias, lanes);
+        if (done < rows) mn_tiles_of[now - 1][ending](done, rows - done, p, x, w, bias, lanes);
         w += now * p->k * MN_WIDTH, bias += now * MN_WIDTH, c += now * MN_WIDTH;
     }
 }

@@ -29,13 +29,15 @@ static ptrdiff_t mn_window_tasks(const mn_step *s) { return mn_tasks_of_strip(s)
 
 typedef void (*mn_work)(const mn_step *s, const mn_views *v, const mn_part *part);
 
-/* A part that begins with output row oy, and nothing in its rings. */
-MN_INLINE mn_part mn_begin(const mn_step *s, const mn_views *v, ptrdiff_t oy, float *rings)
+/* A part that begins with output row oy, and nothing in its rings. `places` is filled in if rows are expanded. */
+MN_INLINE mn_part mn_begin(const mn_step *s, const mn_views *v, ptrdiff_t oy, float *rings, ptrdiff_t *places)
 {
+    if (s->kernel == MN_EXPAND_DEPTHWISE) mn_place_pixels(s, places);
     const mn_extent *const in = s->first == NULL ? &s->in[0] : &s->first->in[0];
     const ptrdiff_t top = oy * s->sh - s->pt;
     return (mn_part){
         .oy = oy, .plane = mn_plane(&s->out), .rings = rings, .next = top, .x = v->x[0], .xplane = mn_plane(in), .keep = top,
+        .places = places,
     };
 }
 
@@ -43,16 +45,16 @@ MN_INLINE mn_part mn_begin(const mn_step *s, const mn_views *v, ptrdiff_t oy, fl
 MN_INLINE void mn_advance(const mn_step *s, mn_part *part)
 {
     const ptrdiff_t done = part->end - part->oy, below = (part->end - 1) * s->sh - s->pt + mn_window_height(s);
-    part->oldest = (part->oldest + done * s->sh) % mn_ring_rows(s);
+    part->oldest = (part->oldest + done * s->sh) % s->slots;
     part->next = mn_most(mn_most(part->next, part->keep), done > 0 ? below : part->next);
     part->oy = part->end;
 }
 
-/* Zeros beside the rows that the slots of `blocks` rings are going to hold. */
+/* Zeros beside the rows that the slots of `blocks` rings are going to hold, one after the other. */
 static void mn_clear_margins(const mn_step *s, float *rings, ptrdiff_t blocks)
 {
     const ptrdiff_t length = mn_ring_length(s), left = s->pl * MN_BLOCK, right = left + s->in[0].w * MN_BLOCK;
-    for (ptrdiff_t i = 0; i < blocks * mn_ring_rows(s); i++, rings += length) {
+    for (ptrdiff_t i = 0; i < blocks * s->slots; i++, rings += length) {
         memset(rings, 0, (size_t)left * sizeof(float));
         memset(rings + right, 0, (size_t)(length - right) * sizeof(float));
     }
@@ -62,7 +64,7 @@ static void mn_clear_margins(const mn_step *s, float *rings, ptrdiff_t blocks)
  * first: a last block that is half empty costs half as much in company (see tile.c). The rings of neighbouring
  * blocks are `apart` floats apart, or the same if it is 0. A last block that is at most half full may be left to registers of
  * half its width (see isa/kernels.h). */
-MN_INLINE void mn_rows_of_blocks(const mn_step *s, const mn_views *v, mn_part part, int begun, float *y, ptrdiff_t from, ptrdiff_t to,
+MN_INLINE void mn_rows_of_blocks(const mn_step *s, const mn_views *v, mn_part part, float *y, ptrdiff_t from, ptrdiff_t to,
                                  ptrdiff_t apart, ptrdiff_t together, mn_work work)
 {
     float *const rings = part.rings;
@@ -70,7 +72,6 @@ MN_INLINE void mn_rows_of_blocks(const mn_step *s, const mn_views *v, mn_part pa
         part.blocks = (to - part.block) % together == 0 || s->halved ? mn_least(together, to - part.block) : 1;
         part.y = y + part.block * part.plane;
         part.rings = rings + part.block * apart;
-        if (!begun) mn_clear_margins(s, part.rings, part.blocks);
 #ifdef MN_HALF
         if (s->halved && part.block + part.blocks == mn_blocks(s->out.c)) {
             if (part.blocks > 1) part.blocks--;
@@ -93,17 +94,20 @@ MN_INLINE void mn_take_turns(const mn_step *s, const mn_views *v, ptrdiff_t oy, 
     const ptrdiff_t first = window ? mn_most(0, oy * t->sh - t->pt) : oy;
     const ptrdiff_t stop = window ? mn_least(s->out.h, (end - 1) * t->sh - t->pt + mn_window_height(t)) : end;
     float *const strip = v->workspace + blocks * ring;
-    mn_part part = mn_begin(s, v, first, v->workspace), after = mn_begin(t, v, oy, strip + blocks * plane);
+    ptrdiff_t places[2][MN_PLACES];
+    mn_part part = mn_begin(s, v, first, v->workspace, places[0]), after = mn_begin(t, v, oy, strip + blocks * plane, places[1]);
     part.plane = after.xplane = plane;
     after.x = strip;
-    for (int begun = 0; part.oy < stop; begun = 1) {
+    mn_clear_margins(s, part.rings, blocks);
+    if (window) mn_clear_margins(t, after.rings, mn_blocks(t->out.c));
+    while (part.oy < stop) {
         part.end = mn_least(stop, part.oy + s->turn);
-        mn_rows_of_blocks(s, v, part, begun, strip, 0, blocks, ring, together, work);
+        mn_rows_of_blocks(s, v, part, strip, 0, blocks, ring, together, work);
         if (window) {
             const ptrdiff_t complete = part.end + t->pt - mn_window_height(t);      /* row of the last window that is */
             after.xrow = part.oy, after.keep = part.end;
             after.end = part.end == stop ? end : complete < 0 ? after.oy : mn_most(after.oy, complete / t->sh + 1);
-            mn_rows_of_blocks(t, v, after, begun, v->y + after.oy * t->out.w * MN_BLOCK, 0, mn_blocks(t->out.c),
+            mn_rows_of_blocks(t, v, after, v->y + after.oy * t->out.w * MN_BLOCK, 0, mn_blocks(t->out.c),
                               mn_ring_floats(t), MN_TOGETHER, mn_expand_depthwise_part);
             mn_advance(t, &after);
         } else mn_rows_of(t)(t, v, strip, plane, part.oy * s->out.w, (part.end - part.oy) * s->out.w);
@@ -122,9 +126,11 @@ MN_INLINE void mn_each_part(const mn_step *s, const mn_views *v, const ptrdiff_t
         const ptrdiff_t oy = strip * height / strips, end = (strip + high) * height / strips;
         if (s->last != NULL) mn_take_turns(s, v, oy, end, together, work);
         else {
-            mn_part part = mn_begin(s, v, oy, v->workspace);
+            ptrdiff_t places[MN_PLACES];
+            mn_part part = mn_begin(s, v, oy, v->workspace, places);
             part.end = end;
-            mn_rows_of_blocks(s, v, part, 0, v->y + oy * s->out.w * MN_BLOCK, from, to, 0, together, work);
+            mn_clear_margins(s, part.rings, together);
+            mn_rows_of_blocks(s, v, part, v->y + oy * s->out.w * MN_BLOCK, from, to, 0, together, work);
         }
         task += high * (to - from);
     }

@@ -10,19 +10,6 @@
 #define MN_MOST_ROWS 64             /* of a window; ops/conv.py sends larger ones elsewhere */
 #define MN_MOST_TAPS 5              /* in a row of a window that is compiled for */
 
-/* The ring: slot k, counted from the oldest, holds input row top + k, or zeros if there is no such row. */
-typedef struct {
-    float *memory;
-    ptrdiff_t rows, length;         /* slots; floats of one padded row */
-    ptrdiff_t oldest;               /* which slot in memory is the oldest */
-} mn_ring;
-
-MN_INLINE float *mn_ring_slot(const mn_ring *ring, ptrdiff_t k)
-{
-    const ptrdiff_t slot = ring->oldest + k;
-    return ring->memory + (slot < ring->rows ? slot : slot - ring->rows) * ring->length;
-}
-
 /* Floats of one padded row: as far as the last window reaches, or the row with its left margin if that is longer. */
 MN_INLINE ptrdiff_t mn_ring_length(const mn_step *s)
 {
@@ -33,10 +20,8 @@ MN_INLINE ptrdiff_t mn_ring_length(const mn_step *s)
 /* Input rows from the first to the last of a window. */
 MN_INLINE ptrdiff_t mn_window_height(const mn_step *s) { return (s->kh - 1) * s->dh + 1; }
 
-/* Slots of the ring: rows of the windows of MN_WINDOW_ROWS output rows. */
-MN_INLINE ptrdiff_t mn_ring_rows(const mn_step *s) { return mn_window_height(s) + s->sh; }
-
-MN_INLINE ptrdiff_t mn_ring_floats(const mn_step *s) { return mn_ring_rows(s) * mn_ring_length(s); }
+/* The ring: s->slots padded rows. From the oldest on, they hold neighbouring input rows, or zeros if there is no such row. */
+MN_INLINE ptrdiff_t mn_ring_floats(const mn_step *s) { return s->slots * mn_ring_length(s); }
 
 /* Rows of a window, of which two output rows meet different ones, are unrolled; one output row needs no such thing. */
 #if MN_WINDOW_ROWS > 1
@@ -129,10 +114,10 @@ MN_INLINE mn_line mn_line_of(const mn_step *s)
 
 #define MN_WINDOW_CASE(N, HALF, ROWS, K, SW, E) \
     case N: mn_window_tile(ROWS, N, HALF, K, SW, E, row, from, w + i, start, to, line->length, line->clamp); break;
-#define MN_WINDOW_CASE_ANY(N, HALF, E) \
+#define MN_WINDOW_CASE_ANY(N, HALF, ROWS, E) \
     case N: mn_window_tile_any(N, E, s, row, from, w + i, start, to, line->clamp); break;
 
-/* What `deal` says of a row, from i on in a block. */
+/* What `deal` says of ROWS output rows, from i on in a block. */
 #define MN_WINDOW_TILES(deal, CASE, SW, HALF, ...)                                                                  \
     for (ptrdiff_t t = 0; t < (deal).tiles; t++) {                                                                  \
         const ptrdiff_t count = (deal).least + (t < (deal).more);                                                   \
@@ -140,88 +125,73 @@ MN_INLINE mn_line mn_line_of(const mn_step *s)
         from += count * (1 + HALF) * (SW) * MN_BLOCK, to += count * (1 + HALF) * MN_BLOCK;                          \
     }
 
-/* One output row, or ROWS, of one block of channels, which lies `at` floats on in each row: `panels` vectors of it. */
-#define MN_WINDOW_FUNCTION(NAME, CASE, SW, ...)                                                                     \
-    static MN_NOINLINE void NAME(const mn_step *s, const mn_line *line, const float *const *row, ptrdiff_t at,      \
-                                 ptrdiff_t panels, const float *w, const float *bias, float *y)                     \
-    {                                                                                                               \
-        (void)s;                                                                                                    \
-        for (ptrdiff_t i = 0; i < panels * MN_WIDTH; i += MN_WIDTH) {                                               \
-            const vf start = mn_load(bias + i);                                                                     \
-            float *to = y + i;                                                                                      \
-            ptrdiff_t from = at + i;                                                                                \
-            MN_WINDOW_TILES(line->columns, CASE, SW, 0, __VA_ARGS__)                                                \
-        }                                                                                                           \
+/* ROWS output rows of one block of channels, which lies `at` floats on in each input row: `panels` vectors of it. */
+#define MN_WINDOW_ROW(CASE, SW, ...)                                                                                \
+    for (ptrdiff_t i = 0; i < panels * MN_WIDTH; i += MN_WIDTH) {                                                   \
+        const vf start = mn_load(bias + i);                                                                         \
+        float *to = y + i;                                                                                          \
+        ptrdiff_t from = at + i;                                                                                    \
+        MN_WINDOW_TILES(line->columns, CASE, SW, 0, __VA_ARGS__)                                                    \
     }
 
 /* The same of a block of which at most half is wanted, in pairs of columns. */
-#define MN_WINDOW_HALF_FUNCTION(NAME, SW, ...)                                                                      \
-    static MN_NOINLINE void NAME(const mn_step *s, const mn_line *line, const float *const *row, ptrdiff_t at,      \
-                                 ptrdiff_t panels, const float *w, const float *bias, float *y)                     \
+#define MN_WINDOW_ROW_HALF(CASE, SW, ...)                                                                           \
     {                                                                                                               \
         const ptrdiff_t i = 0;                                                                                      \
         vf start = mn_load_twice(bias);                                                                             \
         float *to = y;                                                                                              \
         ptrdiff_t from = at;                                                                                        \
         (void)panels;                                                                                               \
-        MN_WINDOW_TILES(line->pairs, MN_WINDOW_CASE, SW, 1, __VA_ARGS__)                                            \
+        MN_WINDOW_TILES(line->pairs, CASE, SW, 1, __VA_ARGS__)                                                      \
         start = mn_load(bias);                                                                                      \
-        if (s->out.w % 2 == 1) switch (1) { MN_WINDOW_CASE(1, 0, __VA_ARGS__) }                                     \
+        if (s->out.w % 2 == 1) switch (1) { CASE(1, 0, __VA_ARGS__) }                                               \
     }
 
-#define MN_WINDOW_FUNCTIONS(K, SW)                                                                                  \
-    MN_WINDOW_FUNCTION(mn_window_row_##K##_##SW, MN_WINDOW_CASE, SW, 1, K, SW, MN_CLAMP)                            \
-    MN_WINDOW_FUNCTION(mn_window_row_##K##_##SW##_swish, MN_WINDOW_CASE, SW, 1, K, SW, MN_SWISH)                    \
-    MN_WINDOW_FUNCTION(mn_window_rows_##K##_##SW, MN_WINDOW_CASE, SW, MN_WINDOW_ROWS, K, SW, MN_CLAMP)              \
-    MN_WINDOW_FUNCTION(mn_window_rows_##K##_##SW##_swish, MN_WINDOW_CASE, SW, MN_WINDOW_ROWS, K, SW, MN_SWISH)
+/* `rows` output rows, MOST at once. */
+#define MN_WINDOW_FUNCTION(NAME, ROW, CASE, MOST, SH, SW, ...)                                                      \
+    static MN_NOINLINE void NAME(const mn_step *s, const mn_line *line, ptrdiff_t rows, const float *const *row,    \
+                                 ptrdiff_t at, ptrdiff_t panels, const float *w, const float *bias, float *y)       \
+    {                                                                                                               \
+        (void)s;                                                                                                    \
+        for (; rows >= MOST; rows -= MOST, row += MOST * (SH), y += MOST * line->length)                            \
+            ROW(CASE, SW, MOST, __VA_ARGS__)                                                                        \
+        if (rows > 0) ROW(CASE, SW, 1, __VA_ARGS__)                                                                 \
+    }
 
-MN_WINDOW_FUNCTIONS(3, 1)
-MN_WINDOW_FUNCTIONS(3, 2)
-MN_WINDOW_FUNCTIONS(5, 1)
-MN_WINDOW_FUNCTIONS(5, 2)
+#define MN_WINDOW_FUNCTIONS(NAME, ROW, K, SW)                                                                       \
+    MN_WINDOW_FUNCTION(NAME, ROW, MN_WINDOW_CASE, MN_WINDOW_ROWS, SW, SW, K, SW, MN_CLAMP)                          \
+    MN_WINDOW_FUNCTION(NAME##_swish, ROW, MN_WINDOW_CASE, MN_WINDOW_ROWS, SW, SW, K, SW, MN_SWISH)
+
+MN_WINDOW_FUNCTIONS(mn_window_3_1, MN_WINDOW_ROW, 3, 1)
+MN_WINDOW_FUNCTIONS(mn_window_3_2, MN_WINDOW_ROW, 3, 2)
+MN_WINDOW_FUNCTIONS(mn_window_5_1, MN_WINDOW_ROW, 5, 1)
+MN_WINDOW_FUNCTIONS(mn_window_5_2, MN_WINDOW_ROW, 5, 2)
 #if MN_SHARES
-#define MN_WINDOW_HALF_FUNCTIONS(K, SW)                                                                             \
-    MN_WINDOW_HALF_FUNCTION(mn_window_row_##K##_##SW##_half, SW, 1, K, SW, MN_CLAMP)                                \
-    MN_WINDOW_HALF_FUNCTION(mn_window_row_##K##_##SW##_half_swish, SW, 1, K, SW, MN_SWISH)                          \
-    MN_WINDOW_HALF_FUNCTION(mn_window_rows_##K##_##SW##_half, SW, MN_WINDOW_ROWS, K, SW, MN_CLAMP)                  \
-    MN_WINDOW_HALF_FUNCTION(mn_window_rows_##K##_##SW##_half_swish, SW, MN_WINDOW_ROWS, K, SW, MN_SWISH)
-
-MN_WINDOW_HALF_FUNCTIONS(3, 1)
-MN_WINDOW_HALF_FUNCTIONS(3, 2)
+MN_WINDOW_FUNCTIONS(mn_window_3_1_half, MN_WINDOW_ROW_HALF, 3, 1)
+MN_WINDOW_FUNCTIONS(mn_window_3_2_half, MN_WINDOW_ROW_HALF, 3, 2)
 #endif
 
-MN_WINDOW_FUNCTION(mn_window_row_any, MN_WINDOW_CASE_ANY, s->sw, MN_CLAMP)
-MN_WINDOW_FUNCTION(mn_window_row_any_swish, MN_WINDOW_CASE_ANY, s->sw, MN_SWISH)
+MN_WINDOW_FUNCTION(mn_window_any, MN_WINDOW_ROW, MN_WINDOW_CASE_ANY, 1, s->sh, s->sw, MN_CLAMP)
+MN_WINDOW_FUNCTION(mn_window_any_swish, MN_WINDOW_ROW, MN_WINDOW_CASE_ANY, 1, s->sh, s->sw, MN_SWISH)
 
-typedef void (*mn_window)(const mn_step *s, const mn_line *line, const float *const *row, ptrdiff_t at, ptrdiff_t panels,
-                          const float *w, const float *bias, float *y);
+typedef void (*mn_window)(const mn_step *s, const mn_line *line, ptrdiff_t rows, const float *const *row, ptrdiff_t at,
+                          ptrdiff_t panels, const float *w, const float *bias, float *y);
 
-/* Whether the window is one that is compiled for, which does MN_WINDOW_ROWS output rows at once. */
-MN_INLINE int mn_is_known_window(const mn_step *s)
+#define MN_BY_ENDING(NAME) {NAME, NAME##_swish}
+
+/* The function for block b. Windows that are compiled for are square ones of 3 and 5 at strides 1 and 2; those of 5 are so
+ * large that those of half a block are not worth their code. */
+static mn_window mn_window_of(const mn_step *s, ptrdiff_t b)
 {
-    const int square = s->kh == s->kw && s->sh == s->sw, dense = s->dh == 1 && s->dw == 1;
-    return square && dense && (s->kw == 3 || s->kw == 5) && (s->sw == 1 || s->sw == 2);
-}
-
-#if MN_WINDOW_ROWS > 1
-#define MN_BY_ROWS(NAME, END) {mn_window_row_##NAME##END, mn_window_rows_##NAME##END}
-#else
-#define MN_BY_ROWS(NAME, END) {mn_window_row_##NAME##END}
-#endif
-#define MN_BY_ENDING(NAME) {MN_BY_ROWS(NAME, ), MN_BY_ROWS(NAME, _swish)}
-
-/* The functions for one output row, and for MN_WINDOW_ROWS, of block b. Windows of 5 are so large that those of half a block are
- * not worth their code. */
-static const mn_window *mn_windows_of(const mn_step *s, ptrdiff_t b)
-{
-    static const mn_window any[2][MN_WINDOW_ROWS] = {{mn_window_row_any}, {mn_window_row_any_swish}};
-    static const mn_window known[2][2][2][MN_WINDOW_ROWS] = {       /* by size, stride, ending, rows */
-        {MN_BY_ENDING(3_1), MN_BY_ENDING(3_2)}, {MN_BY_ENDING(5_1), MN_BY_ENDING(5_2)},
+    static const mn_window any[2] = MN_BY_ENDING(mn_window_any);
+    static const mn_window known[2][2][2] = {           /* by size, stride, ending */
+        {MN_BY_ENDING(mn_window_3_1), MN_BY_ENDING(mn_window_3_2)}, {MN_BY_ENDING(mn_window_5_1), MN_BY_ENDING(mn_window_5_2)},
     };
+    const int square = s->kh == s->kw && s->sh == s->sw, dense = s->dh == 1 && s->dw == 1;
     const int swish = mn_ending(s->activation) == MN_SWISH;
-    if (!mn_is_known_window(s)) return any[swish];
+    if (!square || !dense || (s->kw != 3 && s->kw != 5) || (s->sw != 1 && s->sw != 2)) return any[swish];
 #if MN_SHARES
-    static const mn_window half[2][2][MN_WINDOW_ROWS] = {MN_BY_ENDING(3_1_half), MN_BY_ENDING(3_2_half)};
+    static const mn_window half[2][2] = {MN_BY_ENDING(mn_window_3_1_half), MN_BY_ENDING(mn_window_3_2_half)};
     if (s->kw == 3 && s->out.c - b * MN_BLOCK <= MN_BLOCK / 2) return half[s->sw == 2][swish];
 #endif
     (void)b;
@@ -239,53 +209,69 @@ typedef struct mn_part {
     const float *x;                 /* input row xrow of the input's first block, */
     ptrdiff_t xplane, xrow;         /* and floats from there to the next block's */
     mn_product *expansion;          /* of the rows that are expanded */
+    const ptrdiff_t *places;        /* of their pixels in the ring: see mn_place_pixels */
     ptrdiff_t keep;                 /* input rows up to this one are gone after this part: the rings must take them in now */
 } mn_part;
 
-/* Fills a slot, from behind its left margin on, with input row iy of the part's first block; and the slots of the blocks
- * that follow, each `apart` floats from the one before. */
-typedef void (*mn_fill)(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t iy, float *slot, ptrdiff_t apart);
+/* Fills neighbouring slots, from behind the left margin of the first on, with `rows` input rows from iy on of the part's first
+ * block; and those of the blocks that follow, each `apart` floats from the one before. */
+typedef void (*mn_fill)(const mn_step *s, const mn_views *v, const mn_part *part, ptrdiff_t iy, ptrdiff_t rows, float *slot,
+                        ptrdiff_t apart);
 
 /* Input rows from `next` to end - 1 into rings `apart` floats apart, whose oldest slot holds row `top`. */
-MN_INLINE void mn_fill_rows(const mn_step *s, const mn_views *v, const mn_part *part, mn_fill fill, const mn_ring *ring,
-                            ptrdiff_t apart, ptrdiff_t top, ptrdiff_t next, ptrdiff_t end)
+MN_INLINE void mn_fill_rows(const mn_step *s, const mn_views *v, const mn_part *part, mn_fill fill, ptrdiff_t apart,
+                            ptrdiff_t oldest, ptrdiff_t top, ptrdiff_t next, ptrdiff_t end)
 {
-    for (; next < end; next++) {
-        float *slot = mn_ring_slot(ring, next - top);
-        if (next >= 0 && next < s->in[0].h) fill(s, v, part, next, slot + s->pl * MN_BLOCK, apart);
-        else
-            for (ptrdiff_t i = 0; i < part->blocks; i++) memset(slot + i * apart, 0, (size_t)ring->length * sizeof(float));
+    const ptrdiff_t length = mn_ring_length(s);
+    for (ptrdiff_t rows; next < end; next += rows) {
+        const ptrdiff_t k = oldest + next - top, at = k < s->slots ? k : k - s->slots;
+        float *slot = part->rings + at * length;
+        if (next >= 0 && next < s->in[0].h) {
+            rows = mn_least(mn_least(end, s->in[0].h) - next, s->slots - at);
+            fill(s, v, part, next, rows, slot + s->pl * MN_BLOCK, apart);
+        } else {
+            rows = 1;
+            for (ptrdiff_t i = 0; i < part->blocks; i++) memset(slot + i * apart, 0, (size_t)length * sizeof(float));
+        }
     }
 }
 
-/* A part; and the means of whole planes while they are in the cache, if a squeeze-and-excite block wants them.
+/* A part; and the means of whole planes while they are in the cache, if a squeeze-and-excite block wants them. Whenever rows are
+ * missing, all slots are filled that the part needs.
  * constant: 0 weights [block][kh kw][BLOCK], 1 bias. */
 MN_INLINE void mn_window_part(const mn_step *s, const mn_views *v, const mn_part *part, mn_fill fill)
 {
-    const ptrdiff_t rows = mn_window_height(s), taps = s->kh * s->kw * MN_BLOCK, apart = mn_ring_floats(s);
+    const ptrdiff_t height = mn_window_height(s), taps = s->kh * s->kw * MN_BLOCK;
+    const ptrdiff_t length = mn_ring_length(s), apart = mn_ring_floats(s), needed = (part->end - 1) * s->sh - s->pt + height;
     const mn_line line = mn_line_of(s);
-    const mn_window *const windows = mn_windows_of(s, part->block), *const last = mn_windows_of(s, part->block + part->blocks - 1);
-    const ptrdiff_t most = mn_is_known_window(s) ? MN_WINDOW_ROWS : 1;
-    const float *row[MN_MOST_ROWS];
-    mn_ring ring = {part->rings, mn_ring_rows(s), mn_ring_length(s), part->oldest};
-    ptrdiff_t next = part->next, top = part->oy * s->sh - s->pt;
-    for (ptrdiff_t oy = part->oy, now; oy < part->end; oy += now) {
+    const mn_window window = mn_window_of(s, part->block), last = mn_window_of(s, part->block + part->blocks - 1);
+    const ptrdiff_t most = s->dh == 1 ? (mn_least(s->slots, MN_MOST_ROWS) - height) / s->sh + 1 : 1;
+    const float *const end = part->rings + apart, *row[MN_MOST_ROWS];
+    ptrdiff_t oldest = part->oldest, next = part->next, top = part->oy * s->sh - s->pt;
+    float *y = part->y;
+    for (ptrdiff_t oy = part->oy, now; oy < part->end; oy += now, y += now * line.length) {
         now = mn_least(part->end - oy, most);
-        const ptrdiff_t end = top + (now - 1) * s->sh + rows;
-        mn_fill_rows(s, v, part, fill, &ring, apart, top, mn_most(next, top), end);
-        next = mn_most(next, end);
-        for (ptrdiff_t k = 0; k < (now - 1) * s->sh + s->kh; k++) row[k] = mn_ring_slot(&ring, k * s->dh);
-        for (ptrdiff_t i = 0, b = part->block; i < part->blocks; i++, b++) {
-            float *y = part->y + i * part->plane + (oy - part->oy) * line.length;
-            const mn_window window = (i + 1 < part->blocks ? windows : last)[now - 1];
-            window(s, &line, row, i * apart, mn_panels_of_block(&s->out, b), s->constant[0] + b * taps,
-                   s->constant[1] + b * MN_BLOCK, y);
-            mn_finish(y, now * line.length, s->activation);
+        if (next < top + (now - 1) * s->sh + height) {
+            const ptrdiff_t filled = mn_least(needed, top + s->slots);
+            mn_fill_rows(s, v, part, fill, apart, oldest, top, mn_most(next, top), filled);
+            next = filled;
         }
-        top += now * s->sh, ring.oldest += now * s->sh;
-        if (ring.oldest >= ring.rows) ring.oldest -= ring.rows;
+        const float *slot = part->rings + oldest * length;
+        for (ptrdiff_t k = 0; k < (now - 1) * s->sh + s->kh; k++) {
+            row[k] = slot;
+            slot += s->dh * length;
+            if (slot >= end) slot -= apart;
+        }
+        for (ptrdiff_t i = 0, b = part->block; i < part->blocks; i++, b++) {
+            float *to = y + i * part->plane;
+            (i + 1 < part->blocks ? window : last)(s, &line, now, row, i * apart, mn_panels_of_block(&s->out, b),
+                                                   s->constant[0] + b * taps, s->constant[1] + b * MN_BLOCK, to);
+            mn_finish(to, now * line.length, s->activation);
+        }
+        top += now * s->sh, oldest += now * s->sh;
+        while (oldest >= s->slots) oldest -= s->slots;      /* twice where a stride is larger than its window */
     }
-    mn_fill_rows(s, v, part, fill, &ring, apart, top, mn_most(next, top), part->keep);
+    mn_fill_rows(s, v, part, fill, apart, oldest, top, mn_most(next, top), part->keep);
     for (ptrdiff_t i = 0; i < part->blocks && s->means; i++)
         mn_mean_block(part->y + i * part->plane, &s->out, v->y + mn_floats(&s->out) + (part->block + i) * MN_BLOCK);
 }

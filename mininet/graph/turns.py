@@ -44,5 +44,9 @@ def in_turns(step: Step, after: Step) -> Step:
     """The two as one step."""
     channels, height, width = step.output
     row = blocked(channels) * width
-    step = replace(step, last=after, turn=min(height, max(2, TURN_FLOATS // row // 2 * 2)))
+    if after.slots:
+        after = replace(after, slots=after.two_rows)
+    step = replace(
+        step, last=after, slots=step.two_rows, turn=min(height, max(2, TURN_FLOATS // row // 2 * 2))
+    )
     return replace(step, workspace=step.scratch_in_turns)

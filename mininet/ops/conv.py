@@ -278,7 +278,8 @@ class DepthwiseConv2d(_Convolution):
         if self.kernel[0] > MOST_WINDOW_ROWS:
             return self.as_conv2d().lower(params, *inputs)
         step = self._step("depthwise", inputs[0], depthwise_constants(params))
-        return replace(step, halved=halves_pay(self.channels), workspace=step.ring)
+        step = replace(step, halved=halves_pay(self.channels), slots=step.most_slots)
+        return replace(step, workspace=step.ring)
 
     @property
     def leaves_means(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from mininet._native import BLOCK
 from mininet.errors import GraphError
 from mininet.ops.base import Array, Op, Params, Shape, register
 from mininet.ops.conv import MOST_WINDOW_ROWS, Conv2d, DepthwiseConv2d, PointwiseConv2d
@@ -16,10 +15,6 @@ from mininet.ops.step import Step
 
 TOGETHER = 2
 """Blocks of channels that the kernels do at once, at most (csrc/kernels/fused_depthwise.c, MN_TOGETHER)."""
-
-SMALL_PLANE = 4096
-"""Floats of one block of channels up to which the kernel may expand it as a whole, into scratch memory behind
-the ring (csrc/kernels/fused_depthwise.c, MN_SMALL_PLANE)."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +75,6 @@ class ExpandDepthwise(_FusedDepthwise):
 
     kind: ClassVar[str] = "expand_depthwise"
     first: PointwiseConv2d
-
-    def lower(self, params: Params, *inputs: Shape) -> Step:
-        step = super().lower(params, *inputs)
-        plane = inputs[0][2] * inputs[0][3] * BLOCK
-        return replace(step, workspace=step.workspace + (TOGETHER * plane if plane <= SMALL_PLANE else 0))
 
 
 @register

@@ -12,6 +12,9 @@ from mininet._native import BLOCK
 
 Image = tuple[int, int, int]
 
+RING_FLOATS = 3 << 10
+"""Of a block of channels, some 12 KB: two leave room in an L1 of 32 KB for weights and what is read."""
+
 
 def image_of(shape: tuple[int, ...]) -> Image:
     """(channels, height, width) of one image of a logical (N, C, H, W) or (N, F) shape."""
@@ -32,6 +35,8 @@ class Step:
         Rows and columns of the sliding window.
     padding : (int, int, int, int)
         Zeros above, below, left and right of the input.
+    slots : int
+        Of a sliding window: rows of input that it keeps, padded, of one block of channels.
     groups : int
         Channel groups of a convolution.
     activation : str
@@ -61,6 +66,7 @@ class Step:
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    slots: int = 0
     groups: int = 1
     activation: str = "identity"
     means: bool = False
@@ -87,12 +93,28 @@ class Step:
         return floats_of(self.output) + (blocked(self.output[0]) if self.means else 0)
 
     @property
+    def two_rows(self) -> int:
+        """Rows of input that the windows of two rows of output touch."""
+        return (self.window[0] - 1) * self.dilation[0] + 1 + self.stride[0]
+
+    @property
+    def most_slots(self) -> int:
+        """Rows that fit into a ring: of all windows, or of those of pairs of output rows, at least one."""
+        pair = 2 * self.stride[0]
+        every = self.two_rows + max(self.output[1] - 2, 0) * self.stride[0]
+        fit = RING_FLOATS // self._padded_row
+        return every if fit >= every else self.two_rows + max(fit - self.two_rows, 0) // pair * pair
+
+    @property
     def ring(self) -> int:
         """Floats of the padded rows that a window slides over, of one block (csrc/kernels/window.c)."""
+        return self.slots * self._padded_row
+
+    @property
+    def _padded_row(self) -> int:
         (_, _, width), (_, _, columns) = self.inputs[0], self.output
         reach = (columns - 1) * self.stride[1] + (self.window[1] - 1) * self.dilation[1] + 1
-        rows = (self.window[0] - 1) * self.dilation[0] + 1 + self.stride[0]
-        return rows * max(reach, self.padding[2] + width) * BLOCK
+        return max(reach, self.padding[2] + width) * BLOCK
 
     @property
     def scratch_in_turns(self) -> int:

@@ -63,6 +63,14 @@ def test_the_surplus_lanes_of_the_last_block_count() -> None:
     _native.Program([(planar, [(1, 0)], (2, 0))], 0, [12], [FLOATS])
 
 
+def test_a_ring_holds_the_windows_of_two_output_rows() -> None:
+    op = DepthwiseConv2d(4, (5, 5), (2, 2))
+    step = op.lower({"weight": np.zeros((4, 1, 5, 5), np.float32)}, (1, 4, 9, 9))
+    _program(replace(step, slots=7))
+    with pytest.raises(MininetError, match="6 rows do not hold the windows of two output rows"):
+        _program(replace(step, slots=6))
+
+
 def test_the_arena_is_a_space_like_the_others() -> None:
     steps = [(RELU, [(1, 0)], (0, FLOATS)), (RELU, [(0, FLOATS)], (2, 0))]
     program = _native.Program(steps, 2 * FLOATS, [FLOATS], [FLOATS])

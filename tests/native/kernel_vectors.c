@@ -108,8 +108,8 @@ static void read_step(FILE *file, mn_step *s)
     s->inputs = read_number(file);
     for (int i = 0; i < MN_MAX_INPUTS; i++) s->in[i] = read_extent(file);
     s->out = read_extent(file);
-    ptrdiff_t *const geometry[] = {&s->kh, &s->kw, &s->sh, &s->sw, &s->dh, &s->dw, &s->pt, &s->pl, &s->groups, &s->means, &s->halved,
-                                   &s->turn};
+    ptrdiff_t *const geometry[] = {&s->kh, &s->kw, &s->sh, &s->sw, &s->dh, &s->dw, &s->pt, &s->pl, &s->slots, &s->groups, &s->means,
+                                   &s->halved, &s->turn};
     for (size_t i = 0; i < sizeof geometry / sizeof *geometry; i++) *geometry[i] = read_number(file);
     read_constants(file, s);
     s->first = read_inner(file);

@@ -185,7 +185,7 @@ class Writer:
         self.numbers(len(step.inputs), *self._extent(step.inputs[0], step.planar_input))
         self.numbers(*self._extent(second, False), *self._extent(step.output, step.planar_output))
         self.numbers(*step.window, *step.stride, *step.dilation, step.padding[0], step.padding[2])
-        self.numbers(step.groups, step.means, step.halved, step.turn, len(step.constants))
+        self.numbers(step.slots, step.groups, step.means, step.halved, step.turn, len(step.constants))
         for constant in step.constants:
             self.numbers(constant.size)
             self.array(constant, "<f4")
