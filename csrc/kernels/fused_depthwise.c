@@ -4,7 +4,7 @@
  *   conv_depthwise:   after the network's first convolution
  *
  * The tensor between the two is the largest around and is read once. Here it is never written: one block of its
- * channels is computed row by row straight into the ring that the window reads, and stays in L1. s->first is the first
+ * channels is computed, some rows at a time, straight into the ring that the window reads, and stays in L1. s->first is the first
  * convolution as a step of its own, with its constants and activation; s itself is the depthwise one, as depthwise.c
  * has it; where the last block goes to registers of half its width, the panels of s->first there have that width too.
  * workspace: a ring for each block that is done at once. These are two where a block is one panel, since a tile likes to

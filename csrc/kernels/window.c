@@ -7,7 +7,7 @@
  * another matter: depthwise.c copies rows, fused_depthwise.c computes them. So is what is done when: see turns.c.
  */
 
-#define MN_MOST_ROWS 64             /* of a window; ops/conv.py sends larger ones elsewhere */
+#define MN_MOST_ROWS 64             /* of a window, which ops/conv.py sends elsewhere if larger, and of windows done in one call */
 #define MN_MOST_TAPS 5              /* in a row of a window that is compiled for */
 
 /* Floats of one padded row: as far as the last window reaches, or the row with its left margin if that is longer. */
